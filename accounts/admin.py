@@ -1,0 +1,80 @@
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+
+from .models import Account, ConnectAttempt, Invitation, Membership, User
+
+admin.site.register(User, UserAdmin)
+
+
+class MembershipInline(admin.TabularInline):
+    model = Membership
+    extra = 0
+    autocomplete_fields = ["user"]
+
+
+@admin.register(Account)
+class AccountAdmin(admin.ModelAdmin):
+    """Read-only but for its members: Instagram and the OAuth pages write the rest."""
+
+    list_display = ["username", "id", "status_label", "token_expires_at", "linked_at"]
+    list_filter = ["problem", ("access_token", admin.EmptyFieldListFilter), "account_type"]
+    search_fields = ["=id", "username", "name", "=instagram_account_id", "=app_scoped_id"]
+    date_hierarchy = "linked_at"
+    inlines = [MembershipInline]
+
+    def get_readonly_fields(self, request, obj=None):
+        stored = [f.name for f in Account._meta.fields if f.name != "access_token"]
+        return ["status_label", "has_token", *stored]
+
+    def get_fields(self, request, obj=None):
+        return self.get_readonly_fields(request, obj)
+
+    @admin.display(description="status")
+    def status_label(self, account):
+        return account.status.label
+
+    @admin.display(description="access token stored", boolean=True)
+    def has_token(self, account):
+        return account.access_token is not None
+
+    def has_add_permission(self, request):
+        return False
+
+
+@admin.register(Membership)
+class MembershipAdmin(admin.ModelAdmin):
+    list_display = ["user", "account", "role", "created_at"]
+    list_filter = ["role"]
+    list_select_related = ["user", "account"]
+    search_fields = ["user__username", "account__username", "=account__id"]
+    autocomplete_fields = ["user", "account"]
+
+
+class OneTimeAdmin(admin.ModelAdmin):
+    """Made by the pages, once each; the secret itself is stored nowhere."""
+
+    exclude = ["digest"]
+    date_hierarchy = "created_at"
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+
+@admin.register(Invitation)
+class InvitationAdmin(OneTimeAdmin):
+    list_display = ["account", "role", "invited_by", "created_at", "expires_at", "used_by"]
+    list_filter = ["role", ("used_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["account", "invited_by", "used_by"]
+    search_fields = ["account__username", "invited_by__username", "used_by__username"]
+
+
+@admin.register(ConnectAttempt)
+class ConnectAttemptAdmin(OneTimeAdmin):
+    exclude = ["digest", "browser"]
+    list_display = ["user", "account", "created_at", "expires_at", "used_at"]
+    list_filter = [("used_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["user", "account"]
+    search_fields = ["user__username", "account__username"]

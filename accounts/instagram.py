@@ -1,0 +1,221 @@
+"""The HTTP to Instagram: one place that speaks it, and returns meanings.
+
+Facts are from the Instagram Platform documentation: Business Login for Instagram, the Send API
+and the Graph API's error handling. Ids are strings; they exceed 2^53.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+import requests
+from django.conf import settings
+from django.utils import timezone
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+from .instagram_errors import InstagramError, NoAnswer, NotSent, Refused, meaning_of
+
+# One pool of connections per process. Nothing of the environment's proxies or .netrc is used,
+# and no redirect is followed: the token would go with it.
+_http = requests.Session()
+_http.trust_env = False
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A token as Instagram gives it: when it ends, and what the person allowed.
+
+    `permissions` is None when Instagram did not say.
+    """
+
+    token: str
+    expires_at: datetime
+    permissions: list[str] | None
+
+    def __repr__(self) -> str:
+        return f"<Grant until {self.expires_at:%Y-%m-%d}>"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """An Instagram professional account as /me describes it.
+
+    `instagram_account_id` is /me's `user_id`, the id that webhooks carry as `entry.id`;
+    `app_scoped_id` is its `id`. One never stands in for the other.
+    """
+
+    instagram_account_id: str
+    app_scoped_id: str
+    username: str
+    name: str
+    account_type: str
+    profile_picture_url: str
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who writes to an account, as far as Instagram tells."""
+
+    username: str
+    name: str
+
+
+def authorize_url(*, state: str, redirect_uri: str) -> str:
+    """Where the browser goes to be asked for consent.
+
+    It always asks who logs in: a browser that is logged in to one shop would connect that one
+    again, whichever was meant.
+    """
+    query = {
+        "client_id": settings.INSTAGRAM_APP_ID,
+        "redirect_uri": redirect_uri,
+        "response_type": "code",
+        "scope": ",".join(settings.INSTAGRAM_SCOPES),
+        "state": state,
+        "force_reauth": "true",
+    }
+    return f"{settings.INSTAGRAM_AUTHORIZE_URL}?{urlencode(query)}"
+
+
+def exchange_code(code: str, *, redirect_uri: str) -> Grant:
+    """The long-lived token (60 days) for an authorization code (1 hour, single use).
+
+    Raises InstagramError; Refused when the code is unknown, used or expired. The short-lived
+    token in between is never kept: it dies within the hour and cannot be refreshed.
+    """
+    short = _call(
+        "POST",
+        settings.INSTAGRAM_TOKEN_URL,
+        data={
+            "client_id": settings.INSTAGRAM_APP_ID,
+            "client_secret": settings.INSTAGRAM_APP_SECRETS[0],
+            "grant_type": "authorization_code",
+            "redirect_uri": redirect_uri,
+            "code": code.removesuffix("#_"),
+        },
+    )
+    permissions = short.get("permissions")
+    if isinstance(permissions, str):
+        permissions = [name.strip() for name in permissions.split(",")]
+    long = _call(
+        "GET",
+        f"{settings.INSTAGRAM_GRAPH_URL}/access_token",
+        # The platform takes these in the URL only (Business Login, long-lived tokens).
+        params={
+            "grant_type": "ig_exchange_token",
+            "client_secret": settings.INSTAGRAM_APP_SECRETS[0],
+            "access_token": _text(short, "access_token"),
+        },
+    )
+    lifetime = timedelta(seconds=int(_text(long, "expires_in")))
+    return Grant(_text(long, "access_token"), timezone.now() + lifetime, permissions)
+
+
+class InstagramClient:
+    """Instagram, spoken to with one account's access token. Every method raises InstagramError."""
+
+    def __init__(self, access_token: str):
+        self._access_token = access_token
+
+    def __repr__(self) -> str:
+        return "<InstagramClient>"
+
+    def me(self) -> Profile:
+        """Whose token this is. Refused when Instagram leaves out the id that webhooks carry."""
+        fields = "id,user_id,username,name,account_type,profile_picture_url"
+        found = self._call("GET", "me", params={"fields": fields})
+        return Profile(
+            instagram_account_id=_text(found, "user_id"),
+            app_scoped_id=_text(found, "id"),
+            username=_text(found, "username"),
+            name=found.get("name") or "",
+            account_type=found.get("account_type") or "",
+            profile_picture_url=found.get("profile_picture_url") or "",
+        )
+
+    def subscribe(self, fields: list[str]) -> list[str]:
+        """Ask for webhooks. Returns the fields that Instagram took, at least the first.
+
+        One unknown field rejects the whole call, so after a refusal each is added by itself.
+        """
+        try:
+            self._subscribe(fields)
+            return fields
+        except Refused:
+            taken = fields[:1]
+            self._subscribe(taken)
+        for field in fields[1:]:
+            try:
+                self._subscribe([*taken, field])
+                taken = [*taken, field]
+            except Refused:
+                continue
+        return taken
+
+    def unsubscribe(self) -> None:
+        """Ask for no more webhooks of this account."""
+        self._call("DELETE", "me/subscribed_apps")
+
+    def send_text(self, igsid: str, text: str) -> str:
+        """Send `text` (at most 1,000 bytes of UTF-8) once; returns Instagram's message id."""
+        body = {"recipient": {"id": igsid}, "message": {"text": text}}
+        answer = self._call("POST", "me/messages", json=body)
+        if not isinstance(answer.get("message_id"), str):
+            raise NoAnswer("Instagram answered without a message id.")
+        return answer["message_id"]
+
+    def person(self, igsid: str) -> Person:
+        """The name of somebody who has written to the account."""
+        found = self._call("GET", igsid, params={"fields": "name,username"})
+        return Person(username=found.get("username") or "", name=found.get("name") or "")
+
+    def _subscribe(self, fields: list[str]) -> None:
+        self._call("POST", "me/subscribed_apps", json={"subscribed_fields": fields})
+
+    def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        url = f"{settings.INSTAGRAM_GRAPH_URL}/{settings.INSTAGRAM_API_VERSION}/{path}"
+        headers = {"Authorization": f"Bearer {self._access_token}"}
+        return _call(method, url, headers=headers, **request)
+
+
+def _call(method: str, url: str, **request: Any) -> dict[str, Any]:
+    """One call, one meaning: the JSON object of a success, or an InstagramError.
+
+    Errors are raised `from None`: the exceptions of the HTTP library quote the URL, and a token
+    with it.
+    """
+    timeout = settings.INSTAGRAM_TIMEOUT
+    try:
+        answer = _http.request(method, url, timeout=timeout, allow_redirects=False, **request)
+    except requests.RequestException as exc:
+        if _never_left(exc):
+            raise NotSent("Instagram cannot be reached.") from None
+        raise NoAnswer("Instagram did not answer.") from None
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    if isinstance(body, list):
+        body = body[0] if body else None
+    if answer.status_code == 200 and isinstance(body, dict) and "error" not in body:
+        wrapped = body.get("data")  # Documented, while live answers come without it.
+        return wrapped[0] if isinstance(wrapped, list) and wrapped else body
+    raise meaning_of(answer.status_code, body, is_read=method == "GET")
+
+
+def _never_left(exc: requests.RequestException) -> bool:
+    """Whether no connection was made: only then is a repeat surely the first."""
+    cause = exc.args[0] if exc.args else None
+    reason = getattr(cause, "reason", cause)
+    return isinstance(exc, requests.exceptions.SSLError) or isinstance(
+        reason, NewConnectionError | ConnectTimeoutError
+    )
+
+
+def _text(answer: dict[str, Any], name: str) -> str:
+    """A value that must be there, as text: ids arrive as strings or as bare integers."""
+    value = answer.get(name)
+    if value in (None, "") or isinstance(value, bool | float | dict | list):
+        raise Refused(f"Instagram's answer lacks {name!r}.")
+    return str(value)

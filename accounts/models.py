@@ -1,0 +1,260 @@
+"""Who signs in, which Instagram accounts they share, and how they get there."""
+
+import hashlib
+import logging
+import secrets
+from datetime import timedelta
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.db.models import Exists, OuterRef, Subquery
+from django.urls import reverse
+from django.utils import timezone
+
+from crypto.fields import EncryptedTextField
+from crypto.keyring import DecryptionError
+
+from .instagram import InstagramClient
+
+logger = logging.getLogger(__name__)
+
+EXPIRING = timedelta(days=14)
+
+
+def digest(text: str) -> str:
+    """SHA-256 in hex: what is stored of a random value that only its bearer should know."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class User(AbstractUser):
+    """A person who signs in to this site."""
+
+    class Meta:
+        db_table = "users"
+
+    def get_session_auth_hash(self) -> str:
+        # Django would key this with SECRET_KEY; a rotation would then log out whoever has two
+        # requests under way. The password hash is secret enough, and changes when it should.
+        return digest(f"session-auth:{self.password}")
+
+    def get_session_auth_fallback_hash(self):
+        return iter(())
+
+
+def new_account_id() -> str:
+    return f"acc_{secrets.token_hex(6)}"
+
+
+class AccountQuerySet(models.QuerySet):
+    def for_user(self, user: User) -> "AccountQuerySet":
+        return self.filter(Exists(Membership.objects.filter(account=OuterRef("pk"), user=user)))
+
+    def with_role_of(self, user: User) -> "AccountQuerySet":
+        mine = Membership.objects.filter(account=OuterRef("pk"), user=user)
+        return self.annotate(role=Subquery(mine.values("role")))
+
+
+class TokenUnreadable(Exception):
+    """The stored access token cannot be opened; the text is fit for a page."""
+
+
+class Account(models.Model):
+    """A connected Instagram professional account."""
+
+    class Problem(models.TextChoices):
+        REVOKED = "revoked", "Access withdrawn"
+        HELD = "held", "Held by Instagram"
+        UNREADABLE = "unreadable", "Token unreadable"
+
+    class Status(models.TextChoices):
+        CONNECTED = "connected", "Connected"
+        EXPIRING = "expiring", "Expires soon"
+        EXPIRED = "expired", "Expired"
+        REVOKED = "revoked", "Access withdrawn"
+        HELD = "held", "Held by Instagram"
+        UNREADABLE = "unreadable", "Token unreadable"
+        DISCONNECTED = "disconnected", "Disconnected"
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_account_id, editable=False)
+    instagram_account_id = models.CharField(
+        max_length=64, help_text="/me.user_id: the id that webhooks carry as entry.id."
+    )
+    app_scoped_id = models.CharField(max_length=64, blank=True, help_text="/me.id")
+    username = models.CharField(max_length=255)
+    name = models.CharField(max_length=255, blank=True)
+    account_type = models.CharField(max_length=32, blank=True)
+    profile_picture_url = models.TextField(blank=True)
+
+    access_token = EncryptedTextField(
+        null=True, db_column="access_token_encrypted", clears=("token_expires_at",)
+    )
+    token_issued_at = models.DateTimeField(null=True)
+    token_expires_at = models.DateTimeField(null=True)
+    permissions = models.JSONField(default=list, help_text="What the person granted.")
+    subscribed_fields = models.JSONField(default=list, help_text="Webhook fields asked for.")
+
+    # What Instagram last refused, if it still stands; the status is computed from it.
+    problem = models.CharField(max_length=16, choices=Problem, blank=True, default="")
+    problem_reason = models.TextField(blank=True)
+    problem_at = models.DateTimeField(null=True)
+
+    linked_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(auto_now=True)
+    users = models.ManyToManyField(User, through="Membership", related_name="accounts")
+
+    objects = AccountQuerySet.as_manager()
+
+    class Meta:
+        db_table = "accounts"
+        ordering = ["username"]
+        constraints = [
+            # A constraint, not unique=True: that would bring a second index on PostgreSQL.
+            models.UniqueConstraint(fields=["instagram_account_id"], name="account_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"@{self.username}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("account", args=[self.pk])
+
+    @property
+    def status(self) -> "Account.Status":
+        """Computed from the token, its expiry and the last error; opens no token."""
+        if self.access_token is None:
+            return self.Status.DISCONNECTED
+        if self.problem:
+            return self.Status(self.problem)
+        left = self.token_expires_at and self.token_expires_at - timezone.now()
+        if left is not None and left <= timedelta():
+            return self.Status.EXPIRED
+        if left is not None and left <= EXPIRING:
+            return self.Status.EXPIRING
+        return self.Status.CONNECTED
+
+    @property
+    def can_send(self) -> bool:
+        return self.status in (self.Status.CONNECTED, self.Status.EXPIRING)
+
+    def client(self) -> InstagramClient:
+        """Instagram, spoken to as this account.
+
+        Raises TokenUnreadable when there is no token, or when no key opens it; the account then
+        shows it until a key does.
+        """
+        if self.access_token is None:
+            raise TokenUnreadable("The account is disconnected.")
+        try:
+            token = self.access_token.reveal()
+        except DecryptionError as exc:
+            logger.error("Failed to decrypt access token for account %s: %s", self.pk, exc)
+            reason = "The stored token cannot be opened with the current SESSION_SECRET."
+            self.note_problem(self.Problem.UNREADABLE, reason)
+            raise TokenUnreadable(reason) from None
+        if self.problem == self.Problem.UNREADABLE:
+            self.clear_problem()  # The right secret is back.
+        return InstagramClient(token)
+
+    def note_problem(self, problem: "Account.Problem", reason: str) -> None:
+        self.problem, self.problem_reason, self.problem_at = problem, reason, timezone.now()
+        self.save(update_fields=["problem", "problem_reason", "problem_at", "updated_at"])
+
+    def clear_problem(self) -> None:
+        self.problem, self.problem_reason, self.problem_at = "", "", None
+        self.save(update_fields=["problem", "problem_reason", "problem_at", "updated_at"])
+
+    def is_owned_by(self, user: User) -> bool:
+        return self.memberships.filter(user=user, role=Role.OWNER).exists()
+
+
+class Role(models.TextChoices):
+    OWNER = "owner", "Owner"
+    MEMBER = "member", "Member"
+
+
+class Membership(models.Model):
+    """What lets a user see an account: a member answers, an owner also manages."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
+    account = models.ForeignKey(Account, models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=16, choices=Role, default=Role.MEMBER)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "memberships"
+        constraints = [models.UniqueConstraint(fields=["user", "account"], name="member_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} · {self.account} ({self.role})"
+
+
+class OneTimeQuerySet(models.QuerySet):
+    def find(self, secret: str) -> models.Model | None:
+        """The row that `secret` was made for, used or not."""
+        return self.filter(digest=digest(secret)).first()
+
+
+class OneTime(models.Model):
+    """A row that its bearer may use once, before it expires; only the digest is stored."""
+
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    objects = OneTimeQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    @classmethod
+    def issue(cls, lifetime: timedelta, **fields) -> tuple["OneTime", str]:
+        """A new row and its secret, which nobody can see again."""
+        secret = secrets.token_urlsafe(32)
+        expires_at = timezone.now() + lifetime
+        return cls.objects.create(digest=digest(secret), expires_at=expires_at, **fields), secret
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at <= timezone.now()
+
+    def use(self) -> bool:
+        """Take the one use. False for all but the first, however many try at once."""
+        now = timezone.now()
+        unused = type(self).objects.filter(pk=self.pk, used_at=None, expires_at__gt=now)
+        return unused.update(used_at=now) == 1
+
+
+class Invitation(OneTime):
+    """An owner's one-time link that makes a colleague a member."""
+
+    LIFETIME = timedelta(days=7)
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="invitations")
+    role = models.CharField(max_length=16, choices=Role, default=Role.MEMBER)
+    invited_by = models.ForeignKey(User, models.CASCADE, related_name="+")
+    used_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+
+    class Meta:
+        db_table = "invitations"
+
+    def __str__(self) -> str:
+        return f"invitation to {self.account} ({self.role})"
+
+
+class ConnectAttempt(OneTime):
+    """One trip to Instagram's consent page; its secret is the OAuth `state`."""
+
+    LIFETIME = timedelta(minutes=10)
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="+")
+    browser = models.CharField(max_length=64, help_text="Digest of a cookie of the browser.")
+    account = models.ForeignKey(
+        Account, models.CASCADE, null=True, blank=True, help_text="The one to reconnect."
+    )
+
+    class Meta:
+        db_table = "connect_attempts"
+
+    def __str__(self) -> str:
+        return f"{self.user}, {self.created_at:%Y-%m-%d %H:%M}"

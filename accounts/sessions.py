@@ -1,0 +1,55 @@
+"""Database sessions whose cookie is a signed JWT: it names the row, and proves that we made it.
+
+Django's middleware and login views stay as they are. To them `session_key` is the cookie's
+value; inside, `_session_key` is the row's key, as in the class below this one.
+"""
+
+from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
+from django.utils import timezone
+
+from crypto import bearer_tokens
+
+AUDIENCE = "web-session"
+
+
+class SessionStore(DatabaseStore):
+    """Logged out is who has no row, or whose cookie no secret on the ring has signed."""
+
+    def __init__(self, session_key: str | None = None):
+        row_key, self.is_current = self._read(session_key)
+        super().__init__(row_key)
+
+    @property
+    def session_key(self) -> str | None:
+        """The cookie's value, signed by the current secret; None for a session not yet saved."""
+        if self._session_key is None:
+            return None
+        claims = {"sid": self._session_key}
+        age = self.get_session_cookie_age()
+        return bearer_tokens.sign(claims, audience=AUDIENCE, seconds=age)
+
+    def load(self):
+        data = super().load()
+        if not self.is_current:
+            self.modified = True  # A retired secret signed the cookie: send a new one.
+        return data
+
+    def delete(self, session_key: str | None = None) -> None:
+        row_key = self._read(session_key)[0] if session_key else self._session_key
+        self.model.objects.filter(session_key=row_key).delete()
+
+    def _get_session_from_db(self):
+        found = self.model.objects.filter(
+            session_key=self._session_key, expire_date__gt=timezone.now()
+        ).first()
+        if found is None:
+            self._session_key = None
+        return found
+
+    @staticmethod
+    def _read(cookie: str | None) -> tuple[str | None, bool]:
+        try:
+            verified = bearer_tokens.verify(cookie or "", audience=AUDIENCE)
+        except bearer_tokens.InvalidBearerToken:
+            return None, True
+        return verified.claims.get("sid"), verified.is_current

@@ -1,0 +1,34 @@
+from django.contrib.auth import views as auth
+from django.urls import path
+
+from . import views
+
+urlpatterns = [
+    path("login", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("logout", auth.LogoutView.as_view(), name="logout"),
+    path("password/change", auth.PasswordChangeView.as_view(), name="password_change"),
+    path(
+        "password/change/done", auth.PasswordChangeDoneView.as_view(), name="password_change_done"
+    ),
+    path("password/reset", views.PasswordResetView.as_view(), name="password_reset"),
+    path("password/reset/sent", auth.PasswordResetDoneView.as_view(), name="password_reset_done"),
+    path(
+        "password/reset/<uidb64>/<token>",
+        auth.PasswordResetConfirmView.as_view(),
+        name="password_reset_confirm",
+    ),
+    path(
+        "password/reset/done",
+        auth.PasswordResetCompleteView.as_view(),
+        name="password_reset_complete",
+    ),
+    path("accounts/", views.account_list, name="account_list"),
+    path("accounts/connect", views.connect, name="connect"),
+    path("accounts/invitations/<str:secret>", views.invitation, name="invitation"),
+    path("accounts/<str:pk>/", views.account, name="account"),
+    path("accounts/<str:pk>/reconnect", views.connect, name="reconnect"),
+    path("accounts/<str:pk>/subscribe", views.subscribe, name="subscribe"),
+    path("accounts/<str:pk>/disconnect", views.disconnect, name="disconnect"),
+    path("accounts/<str:pk>/invite", views.invite, name="invite"),
+    path("oauth/instagram/callback", views.oauth_callback, name="oauth_callback"),
+]

@@ -1,0 +1,160 @@
+"""The account list, the way to Instagram and back, and who may come in."""
+
+import secrets
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth import login
+from django.contrib.auth import views as auth
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import Http404
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from . import connecting
+from .forms import InvitationForm, NewColleagueForm
+from .models import Account, Invitation, Membership, Role, TokenUnreadable
+
+BROWSER_COOKIE = "connect_browser"
+
+
+class PasswordResetView(auth.PasswordResetView):
+    """Says so when the site cannot send mail, rather than letting people wait for one."""
+
+    extra_context = {"can_send_mail": settings.EMAIL_IS_CONFIGURED}
+
+
+@login_required
+@require_GET
+def account_list(request):
+    accounts = Account.objects.for_user(request.user).with_role_of(request.user)
+    return render(request, "accounts/account_list.html", {"accounts": accounts})
+
+
+@login_required
+@require_GET
+def account(request, pk):
+    account = get_object_or_404(Account.objects.for_user(request.user), pk=pk)
+    context = {
+        "account": account,
+        "memberships": account.memberships.select_related("user").order_by("created_at"),
+        "is_owner": account.is_owned_by(request.user),
+        "invitation_form": InvitationForm(),
+    }
+    return render(request, "accounts/account.html", context)
+
+
+@login_required
+@require_POST
+def connect(request, pk=None):
+    account = _owned_account(request, pk) if pk else None
+    browser = request.COOKIES.get(BROWSER_COOKIE) or secrets.token_urlsafe(32)
+    try:
+        response = redirect(connecting.begin(request.user, browser, account))
+    except connecting.ConnectFailed as exc:
+        return _connect_failed(request, exc)
+    response.set_cookie(
+        BROWSER_COOKIE,
+        browser,
+        httponly=True,
+        secure=settings.IS_HTTPS,
+        samesite="Lax",
+        path="/oauth/",
+    )
+    return response
+
+
+@require_GET
+def oauth_callback(request):
+    # Not login_required: it would put the authorization code into the login page's address.
+    if not request.user.is_authenticated:
+        return render(request, "accounts/connect_logged_out.html", status=403)
+    try:
+        result = connecting.finish(
+            request.user, request.COOKIES.get(BROWSER_COOKIE, ""), request.GET
+        )
+    except connecting.ConnectFailed as exc:
+        return _connect_failed(request, exc)
+    return render(request, "accounts/connected.html", {"result": result})
+
+
+@login_required
+@require_POST
+def subscribe(request, pk):
+    account = _owned_account(request, pk)
+    try:
+        warning = connecting.retry_subscription(account)
+    except TokenUnreadable as exc:
+        warning = str(exc)
+    if warning:
+        messages.error(request, warning)
+    else:
+        messages.success(request, f"New messages to @{account.username} arrive here now.")
+    return redirect(account)
+
+
+@login_required
+@require_POST
+def disconnect(request, pk):
+    account = _owned_account(request, pk)
+    connecting.disconnect(account)
+    messages.success(
+        request, f"@{account.username} is disconnected. Its conversations are still here."
+    )
+    return redirect("account_list")
+
+
+@login_required
+@require_POST
+def invite(request, pk):
+    account = _owned_account(request, pk)
+    form = InvitationForm(request.POST)
+    if not form.is_valid():
+        raise Http404
+    _, secret = Invitation.issue(
+        Invitation.LIFETIME,
+        account=account,
+        role=form.cleaned_data["role"],
+        invited_by=request.user,
+    )
+    link = f"{settings.PUBLIC_BASE_URL}/accounts/invitations/{secret}"
+    return render(request, "accounts/invitation_made.html", {"account": account, "link": link})
+
+
+@require_http_methods(["GET", "POST"])
+def invitation(request, secret):
+    invitation = Invitation.objects.find(secret)
+    if invitation is None or invitation.used_at or invitation.is_expired:
+        return render(request, "accounts/invitation_over.html", status=410)
+    form = None
+    if not request.user.is_authenticated:
+        form = NewColleagueForm(request.POST or None)
+    if request.method == "POST" and (form is None or form.is_valid()):
+        with transaction.atomic():
+            if not invitation.use():
+                return render(request, "accounts/invitation_over.html", status=410)
+            user = form.save() if form else request.user
+            Membership.objects.get_or_create(
+                user=user, account=invitation.account, defaults={"role": invitation.role}
+            )
+            Invitation.objects.filter(pk=invitation.pk).update(used_by=user)
+        if form:
+            login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+        messages.success(request, f"You now answer for @{invitation.account.username}.")
+        return redirect("inbox")
+    context = {"invitation": invitation, "form": form}
+    return render(request, "accounts/invitation.html", context)
+
+
+def _owned_account(request, pk):
+    """The account, for its owner; 404 for strangers, 403 for members."""
+    account = get_object_or_404(Account.objects.for_user(request.user), pk=pk)
+    if not account.is_owned_by(request.user):
+        raise PermissionDenied("Only an owner of the account may do this.")
+    return account
+
+
+def _connect_failed(request, exc):
+    return render(request, "accounts/connect_failed.html", {"failure": exc}, status=exc.status)

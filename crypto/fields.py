@@ -1,0 +1,110 @@
+"""A model field whose value stays ciphertext until somebody says `reveal`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.apps import apps
+from django.core.exceptions import FieldError
+from django.db import models
+from django.db.models.query_utils import DeferredAttribute
+
+from .keyring import get_keyring
+
+MARK = "sealed:"
+"""Goes before ciphertext in serialized data, so that loading it does not encrypt it again."""
+
+
+class Sealed:
+    """Ciphertext as it stands in the column; prints as <sealed> and compares by identity."""
+
+    __slots__ = ("ciphertext",)
+
+    def __init__(self, ciphertext: str):
+        self.ciphertext = ciphertext
+
+    def __repr__(self) -> str:
+        return "<sealed>"
+
+    def reveal(self) -> str:
+        """The plain text. Raises DecryptionError when no key on the ring opens it."""
+        return get_keyring().decrypt(self.ciphertext)
+
+
+class SealedAttribute(DeferredAttribute):
+    """Seals what is assigned: plain text never rests on the model instance."""
+
+    def __set__(self, instance: models.Model, value: str | Sealed | None) -> None:
+        instance.__dict__[self.field.attname] = self.field.seal(value)
+
+
+class EncryptedTextField(models.TextField):
+    """Text stored as plain Fernet ciphertext, without prefix or wrapper.
+
+    Reading the attribute gives a `Sealed`; assigning a string encrypts it under the primary
+    key. `clears` names the fields of the same row that lose their meaning with the value and
+    are set to NULL together with it. The only lookup is `isnull`.
+    """
+
+    descriptor_class = SealedAttribute
+
+    def __init__(self, *args: Any, clears: tuple[str, ...] = (), **kwargs: Any):
+        self.clears = tuple(clears)
+        kwargs["editable"] = False  # Forms and model_to_dict leave it out.
+        super().__init__(*args, **kwargs)
+
+    def deconstruct(self):
+        name, path, args, kwargs = super().deconstruct()
+        del kwargs["editable"]
+        if self.clears:
+            kwargs["clears"] = self.clears
+        return name, path, args, kwargs
+
+    def seal(self, value: str | Sealed | None) -> Any:
+        """`value` as it may stand on an instance. Raises ValueError for empty text."""
+        if value == "":
+            raise ValueError(f"{self.name}: an empty text is no secret; assign None to clear it.")
+        return Sealed(get_keyring().encrypt(value)) if isinstance(value, str) else value
+
+    def from_db_value(self, value, expression, connection):
+        return None if value is None else Sealed(value)
+
+    def to_python(self, value):
+        # Serialized data comes through here, once, on its way to the instance.
+        if isinstance(value, str) and value.startswith(MARK):
+            return Sealed(value.removeprefix(MARK))
+        return value
+
+    def get_prep_value(self, value):
+        value = self.seal(value)
+        return value.ciphertext if isinstance(value, Sealed) else value
+
+    def value_to_string(self, obj):
+        value = self.value_from_object(obj)
+        return None if value is None else f"{MARK}{value.ciphertext}"
+
+    def get_lookup(self, lookup_name):
+        if lookup_name == "isnull":
+            return super().get_lookup(lookup_name)
+        raise FieldError(
+            f"{self.name} is encrypted: the same text never gives the same ciphertext, so only "
+            f"isnull can be asked of it, not {lookup_name}."
+        )
+
+    def get_transform(self, lookup_name):
+        self.get_lookup(lookup_name)  # Raises.
+
+
+def encrypted_fields() -> Iterator[EncryptedTextField]:
+    """Every encrypted column of every installed app, found by class."""
+    for model in apps.get_models():
+        for field in model._meta.local_concrete_fields:
+            if isinstance(field, EncryptedTextField) and not model._meta.proxy:
+                yield field
+
+
+def count_stored_values() -> int:
+    """How many encrypted values the database holds. Raises the database's error without it."""
+    return sum(
+        field.model._base_manager.exclude(**{f"{field.name}__isnull": True}).count()
+        for field in encrypted_fields()
+    )

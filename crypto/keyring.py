@@ -1,0 +1,105 @@
+"""Turns secrets into keys, and keys into a ring that encrypts, decrypts and signs.
+
+One secret gives four keys. Only the first is fixed by the outside world: it opens what other
+programs wrote under the same secret, and they open ours.
+"""
+
+import hmac
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+from django.conf import settings
+
+SALT = b"instagram-oauth-encryption-v1"
+ITERATIONS = 100_000
+
+
+class DecryptionError(Exception):
+    """No key on the ring opens the value; the text says why and holds nothing secret."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """All that one secret is used for. Printing it shows the fingerprint alone."""
+
+    fingerprint: str
+    fernet: Fernet = field(repr=False)
+    signing_key: bytes = field(repr=False)
+    django_key: str = field(repr=False)
+
+
+@lru_cache(maxsize=64)
+def derive(secret: str) -> Key:
+    """The keys of `secret`, derived once per process.
+
+    PBKDF2's output grows block by block, so the first 32 of 64 bytes are exactly the 32-byte
+    key that other programs derive from the same secret; the second half is ours alone.
+    """
+    kdf = PBKDF2HMAC(algorithm=SHA256(), length=64, salt=SALT, iterations=ITERATIONS)
+    stretched = kdf.derive(secret.encode())
+    root = stretched[32:]
+
+    def labelled(label: bytes) -> bytes:
+        return hmac.digest(root, label, "sha256")
+
+    return Key(
+        fingerprint=labelled(b"fingerprint").hex()[:12],
+        fernet=Fernet(urlsafe_b64encode(stretched[:32])),
+        signing_key=labelled(b"bearer-token"),
+        django_key=labelled(b"django-secret-key").hex(),
+    )
+
+
+class KeyRing:
+    """The key that encrypts and signs, and older or coming ones that still open.
+
+    `primary` may be None: then nothing can be encrypted, and only the fallbacks open values.
+    """
+
+    def __init__(self, primary: str | None, fallbacks: Iterable[str] = ()):
+        self.primary = derive(primary) if primary else None
+        self.fallbacks = [derive(secret) for secret in fallbacks]
+
+    def __repr__(self) -> str:
+        return f"<KeyRing {' '.join(key.fingerprint for key in self.keys) or 'empty'}>"
+
+    @property
+    def keys(self) -> list[Key]:
+        return ([self.primary] if self.primary else []) + self.fallbacks
+
+    def encrypt(self, text: str) -> str:
+        """`text` as plain Fernet text. Raises RuntimeError when there is no SESSION_SECRET."""
+        if self.primary is None:
+            raise RuntimeError("Nothing can be encrypted: SESSION_SECRET is not set.")
+        return self.primary.fernet.encrypt(text.encode()).decode("ascii")
+
+    def decrypt(self, ciphertext: str) -> str:
+        """The text behind `ciphertext`. Raises DecryptionError when no key opens it."""
+        for key in self.keys:
+            try:
+                return key.fernet.decrypt(ciphertext).decode()
+            except InvalidToken:
+                continue
+        raise DecryptionError(self._why_not(ciphertext))
+
+    def find(self, fingerprint: str) -> Key | None:
+        """The key that bears `fingerprint`, or None when it is not on the ring."""
+        return next((key for key in self.keys if key.fingerprint == fingerprint), None)
+
+    def _why_not(self, ciphertext: str) -> str:
+        if not self.keys:
+            return "SESSION_SECRET is not set"
+        if not ciphertext.startswith("gAAAAA"):
+            return "the stored value is not a Fernet token"
+        names = ", ".join(key.fingerprint for key in self.keys)
+        return f"no key on the ring opens it (tried {names}); was SESSION_SECRET changed or lost?"
+
+
+def get_keyring() -> KeyRing:
+    """The ring of this process, made from the environment when the settings were read."""
+    return settings.KEYRING

@@ -1,0 +1,68 @@
+from django.contrib import admin
+from django.utils.text import Truncator
+
+from .models import Attachment, Conversation, Message, WebhookEvent
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """What Instagram and the team wrote is looked at here, not changed."""
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+
+@admin.register(WebhookEvent)
+class WebhookEventAdmin(ReadOnlyAdmin):
+    list_display = ["id", "received_at", "state", "reason", "attempts"]
+    list_filter = ["state", "received_at"]
+    search_fields = ["=id", "reason"]
+    date_hierarchy = "received_at"
+    fields = ["received_at", "state", "reason", "attempts", "due_at", "body_text"]
+
+    def get_queryset(self, request):
+        # A body may be 16 MiB; a list of a hundred needs none of them.
+        return super().get_queryset(request).defer("body")
+
+    @admin.display(description="body")
+    def body_text(self, event):
+        return Truncator(bytes(event.body).decode("utf-8", "backslashreplace")).chars(20_000)
+
+
+@admin.register(Conversation)
+class ConversationAdmin(ReadOnlyAdmin):
+    list_display = ["title", "account", "igsid", "last_message_at", "last_inbound_at"]
+    list_filter = ["account"]
+    list_select_related = ["account"]
+    search_fields = ["=igsid", "username", "name", "account__username"]
+    date_hierarchy = "last_message_at"
+
+
+class AttachmentInline(admin.TabularInline):
+    model = Attachment
+    fields = readonly_fields = ["public_id", "kind", "state", "content_type", "error"]
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request, obj):
+        return False
+
+
+@admin.register(Message)
+class MessageAdmin(ReadOnlyAdmin):
+    list_display = ["public_id", "account", "conversation", "direction", "status", "timestamp"]
+    list_filter = ["status", "direction", "is_from_here", "account"]
+    list_select_related = ["account", "conversation"]
+    search_fields = ["=public_id", "=mid", "text"]
+    date_hierarchy = "timestamp"
+    inlines = [AttachmentInline]
+
+
+@admin.register(Attachment)
+class AttachmentAdmin(ReadOnlyAdmin):
+    list_display = ["public_id", "kind", "state", "content_type", "message", "attempts"]
+    list_filter = ["state", "kind", "content_type"]
+    list_select_related = ["message"]
+    search_fields = ["=public_id", "=message__public_id", "=message__mid"]

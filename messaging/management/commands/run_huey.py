@@ -1,0 +1,17 @@
+from huey.contrib.djhuey import HUEY
+from huey.contrib.djhuey.management.commands.run_huey import Command as RunHuey
+
+from crypto import startup
+
+
+class Command(RunHuey):
+    """Huey's worker, which does not start where the site would not."""
+
+    requires_system_checks = []
+
+    def handle(self, *args, **options):
+        startup.refuse_to_start()
+        startup.announce()
+        if hasattr(HUEY.storage, "initialize_schema"):
+            HUEY.storage.initialize_schema()
+        super().handle(*args, **options)

@@ -1,0 +1,108 @@
+"""Pictures and other files: fetched by the worker, kept under opaque names, served to members."""
+
+import logging
+from datetime import timedelta
+from urllib.parse import SplitResult, urlsplit
+
+import requests
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.db import transaction
+from django.utils import timezone
+
+from . import outbound_http
+from .models import Attachment, Message
+from .queues import Drain
+
+logger = logging.getLogger(__name__)
+
+MAX_BYTES = 25 * 1024 * 1024
+ATTEMPTS = 4
+KEPT = {"image", "video", "audio", "file"}
+"""What customers send themselves. Stories and shared posts are others' work: never stored."""
+
+HOSTS = (".fbsbx.com", ".cdninstagram.com", ".fbcdn.net", ".giphy.com")
+
+SIGNATURES = [
+    (b"\x89PNG\r\n\x1a\n", 0, "image/png", "png"),
+    (b"\xff\xd8\xff", 0, "image/jpeg", "jpg"),
+    (b"GIF8", 0, "image/gif", "gif"),
+    (b"WEBP", 8, "image/webp", "webp"),
+    (b"ftyp", 4, "video/mp4", "mp4"),
+    (b"OggS", 0, "audio/ogg", "ogg"),
+    (b"%PDF-", 0, "application/pdf", "pdf"),
+]
+"""Magic bytes, where they stand, and what they tell. Nothing else is believed."""
+
+
+def attachment(message: Message, position: int, kind: str, url: str) -> Attachment:
+    """An unsaved attachment, due for download if its kind is one that we keep."""
+    is_kept = bool(url) and kind in KEPT
+    return Attachment(
+        message=message,
+        position=position,
+        kind=kind,
+        url=url,
+        state=Attachment.State.PENDING if is_kept else Attachment.State.NOT_KEPT,
+        due_at=timezone.now() if is_kept else None,
+    )
+
+
+@Drain
+def fetch() -> int:
+    """Download the next due attachment; returns how many there were."""
+    claimed = Attachment.objects.claim(1)
+    for one in claimed:
+        _fetch(one)
+    return len(claimed)
+
+
+def _fetch(one: Attachment) -> None:
+    try:
+        data = _download(one.url)
+    except outbound_http.Forbidden as exc:
+        _settle(one, state=Attachment.State.UNAVAILABLE, error=str(exc))
+    except requests.RequestException as exc:
+        logger.warning("attachment %s: %s", one.public_id, type(exc).__name__)
+        if one.attempts < ATTEMPTS:
+            one.retry_later(timedelta(seconds=5 * 4**one.attempts))
+        else:
+            _settle(one, state=Attachment.State.UNAVAILABLE, error="It could not be fetched.")
+    else:
+        content_type, extension = _type_of(data)
+        # The name says nothing, and cannot be guessed from the message.
+        one.file.save(f"{one.public_id}.{extension}", ContentFile(data), save=False)
+        _settle(one, state=Attachment.State.STORED, content_type=content_type, file=one.file.name)
+
+
+def _settle(one: Attachment, **changes: str) -> None:
+    """Record the outcome, and let open pages hear of it."""
+    with transaction.atomic():
+        change = one.message.conversation.next_change()
+        if one.settle(**changes):
+            Message.objects.filter(pk=one.message_id).update(change=change)
+
+
+def _download(url: str) -> bytes:
+    with outbound_http.get(url, allow=_is_instagrams) as answer:
+        answer.raise_for_status()
+        data = bytearray()
+        for chunk in answer.iter_content(64 * 1024):
+            data += chunk
+            if len(data) > MAX_BYTES:
+                raise outbound_http.Forbidden("it is larger than 25 MB")
+        return bytes(data)
+
+
+def _is_instagrams(parts: SplitResult) -> bool:
+    sandbox = urlsplit(settings.INSTAGRAM_GRAPH_URL)
+    if not settings.IS_PRODUCTION and sandbox.scheme == "http" and parts.netloc == sandbox.netloc:
+        return parts.scheme == "http"
+    return parts.scheme == "https" and f".{parts.hostname}".endswith(HOSTS)
+
+
+def _type_of(data: bytes) -> tuple[str, str]:
+    for magic, start, content_type, extension in SIGNATURES:
+        if data[start : start + len(magic)] == magic:
+            return content_type, extension
+    return "application/octet-stream", "bin"

@@ -1,0 +1,285 @@
+"""Conversations, their messages, and the raw events they are made from."""
+
+import secrets
+from datetime import datetime, timedelta
+from typing import Self
+
+from django.db import models, transaction
+from django.db.models import Exists, F, OuterRef, Q, Subquery
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import Account, User
+
+from .queues import Queued, QueuedQuerySet
+
+WINDOW = timedelta(hours=24)
+"""How long after the participant's last message an account may answer."""
+
+UNREAD = Q(last_inbound_at__isnull=False) & (Q(read_at=None) | Q(last_inbound_at__gt=F("read_at")))
+
+
+class WebhookEvent(Queued):
+    """A notification exactly as Meta signed it, stored before anything reads it."""
+
+    class State(models.TextChoices):
+        PENDING = "pending", "Pending"
+        PROCESSED = "processed", "Processed"
+        UNHANDLED = "unhandled", "Kept, not understood"
+        FAILED = "failed", "Failed"
+
+    body = models.BinaryField(help_text="Bytes: no text column holds every signed body.")
+    received_at = models.DateTimeField(default=timezone.now, db_index=True)
+    state = models.CharField(max_length=16, choices=State, default=State.PENDING)
+    reason = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "webhook_events"
+        indexes = [
+            models.Index(fields=["due_at"], name="event_due", condition=Q(due_at__isnull=False))
+        ]
+
+    def __str__(self) -> str:
+        return f"event {self.pk}"
+
+
+class ConversationQuerySet(models.QuerySet):
+    def for_user(self, user: User) -> Self:
+        return self.filter(account__in=Account.objects.for_user(user))
+
+    def for_inbox(self) -> Self:
+        """With all that one line of the list shows, the latest first."""
+        latest = Message.objects.filter(conversation=OuterRef("pk")).order_by("-timestamp", "-pk")
+        return (
+            self.select_related("account")
+            .defer("account__access_token")
+            .annotate(
+                latest_text=Subquery(latest.values("text")[:1]),
+                latest_direction=Subquery(latest.values("direction")[:1]),
+                latest_status=Subquery(latest.values("status")[:1]),
+                latest_kind=Subquery(latest.values("attachments__kind")[:1]),
+            )
+            .order_by("-last_message_at", "-pk")
+        )
+
+
+class Conversation(models.Model):
+    """Everything between one account and one participant.
+
+    `igsid` names the participant for this account only: the same person has another one with
+    every account that they write to.
+    """
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="conversations")
+    igsid = models.CharField(max_length=64)
+    username = models.CharField(max_length=255, blank=True)
+    name = models.CharField(max_length=255, blank=True)
+    person_asked_at = models.DateTimeField(null=True, editable=False)
+
+    last_message_at = models.DateTimeField(null=True)
+    last_inbound_at = models.DateTimeField(null=True)
+    read_at = models.DateTimeField(null=True)
+    change = models.PositiveBigIntegerField(
+        default=0, editable=False, help_text="Counts every change, so that pages can ask for news."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ConversationQuerySet.as_manager()
+
+    class Meta:
+        db_table = "conversations"
+        constraints = [
+            models.UniqueConstraint(fields=["account", "igsid"], name="conversation_once")
+        ]
+        indexes = [models.Index(fields=["account", "-last_message_at"], name="conversation_latest")]
+
+    def __str__(self) -> str:
+        return self.title
+
+    def get_absolute_url(self) -> str:
+        return reverse("conversation", args=[self.pk])
+
+    @property
+    def title(self) -> str:
+        return self.name or self.username or f"Customer {self.igsid}"
+
+    @property
+    def window_closes_at(self) -> datetime | None:
+        return self.last_inbound_at and self.last_inbound_at + WINDOW
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the account may answer now."""
+        return self.window_closes_at is not None and timezone.now() < self.window_closes_at
+
+    @property
+    def is_unread(self) -> bool:
+        if self.last_inbound_at is None:
+            return False
+        return self.read_at is None or self.last_inbound_at > self.read_at
+
+    def mark_read(self) -> None:
+        """Whoever opens the thread has read it, for the whole team."""
+        if self.is_unread:
+            # Instagram's clock may be ahead of ours.
+            self.read_at = max(timezone.now(), self.last_inbound_at)
+            self.save(update_fields=["read_at"])
+
+    def next_change(self) -> int:
+        """A number above every earlier one of this conversation; call it inside a transaction.
+
+        The row stays locked until the commit, so whoever sees a number has seen all below it.
+        """
+        row = Conversation.objects.filter(pk=self.pk)
+        row.update(change=F("change") + 1)
+        self.change = row.values_list("change", flat=True).get()
+        return self.change
+
+    def note_person(self, username: str, name: str) -> None:
+        """Keep what Instagram tells of the participant."""
+        with transaction.atomic():
+            self.next_change()
+            Conversation.objects.filter(pk=self.pk).update(username=username, name=name)
+
+
+def new_message_id() -> str:
+    return f"msg_{secrets.token_hex(6)}"
+
+
+class MessageQuerySet(QueuedQuerySet):
+    def for_user(self, user: User) -> Self:
+        return self.filter(account__in=Account.objects.for_user(user))
+
+    def before(self, message: "Message") -> Self:
+        """Those that stand above `message` in its thread."""
+        same_moment = Q(timestamp=message.timestamp, pk__lt=message.pk)
+        return self.filter(Q(timestamp__lt=message.timestamp) | same_moment)
+
+    def due(self) -> Self:
+        """Queued ones, unless an earlier one of the same conversation is still on its way."""
+        earlier = Message.objects.filter(
+            conversation=OuterRef("conversation"),
+            pk__lt=OuterRef("pk"),
+            status__in=[Message.Status.QUEUED, Message.Status.SENDING],
+        )
+        return super().due().filter(~Exists(earlier), status=Message.Status.QUEUED)
+
+
+class Message(Queued):
+    """One message. An outgoing one that was written here is also its own send job."""
+
+    class Direction(models.TextChoices):
+        IN = "in", "from the customer"
+        OUT = "out", "from the account"
+
+    class Status(models.TextChoices):
+        RECEIVED = "received", "Received"
+        QUEUED = "queued", "Waiting"
+        SENDING = "sending", "Sending"
+        SENT = "sent", "Sent"
+        FAILED = "failed", "Not sent"
+        UNCONFIRMED = "unconfirmed", "Not confirmed"
+
+    public_id = models.CharField(max_length=32, unique=True, default=new_message_id, editable=False)
+    account = models.ForeignKey(Account, models.CASCADE, related_name="messages")
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
+    direction = models.CharField(max_length=8, choices=Direction)
+    status = models.CharField(max_length=16, choices=Status)
+    mid = models.CharField(max_length=512, blank=True, help_text="Instagram's id of the message.")
+    text = models.TextField(blank=True)
+    timestamp = models.DateTimeField(help_text="By Instagram's clock, as soon as that is known.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    change = models.PositiveBigIntegerField(default=0, editable=False)
+
+    # Of those written here only.
+    is_from_here = models.BooleanField(default=False)
+    written_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    submission = models.UUIDField(
+        null=True, editable=False, help_text="One per form shown: a second click sends nothing."
+    )
+    called_at = models.DateTimeField(null=True, editable=False)
+    error = models.TextField(blank=True)
+
+    objects = MessageQuerySet.as_manager()
+
+    class Meta:
+        db_table = "messages"
+        ordering = ["timestamp", "pk"]
+        constraints = [
+            # Instagram delivers webhooks more than once, and two accounts can share a mid.
+            models.UniqueConstraint(
+                fields=["account", "mid"], condition=~Q(mid=""), name="message_mid_once"
+            ),
+            models.UniqueConstraint(
+                fields=["conversation", "submission"],
+                condition=Q(submission__isnull=False),
+                name="message_submission_once",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["conversation", "timestamp"], name="message_thread"),
+            models.Index(fields=["conversation", "change"], name="message_change"),
+            models.Index(fields=["due_at"], name="message_due", condition=Q(due_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+    @property
+    def is_out(self) -> bool:
+        return self.direction == self.Direction.OUT
+
+
+class AttachmentQuerySet(QueuedQuerySet):
+    def for_user(self, user: User) -> Self:
+        return self.filter(message__account__in=Account.objects.for_user(user))
+
+
+def new_attachment_id() -> str:
+    return secrets.token_hex(16)
+
+
+class Attachment(Queued):
+    """What came with a message. Its file, once downloaded, lies under an opaque name."""
+
+    class State(models.TextChoices):
+        PENDING = "pending", "Being fetched"
+        STORED = "stored", "Stored"
+        UNAVAILABLE = "unavailable", "Unavailable"
+        NOT_KEPT = "not_kept", "Not kept"
+
+    public_id = models.CharField(
+        max_length=32, unique=True, default=new_attachment_id, editable=False
+    )
+    message = models.ForeignKey(Message, models.CASCADE, related_name="attachments")
+    position = models.PositiveSmallIntegerField(default=0)
+    kind = models.CharField(max_length=64, help_text="Instagram's word: image, video, share, …")
+    url = models.TextField(blank=True)
+    state = models.CharField(max_length=16, choices=State, default=State.NOT_KEPT)
+    file = models.FileField(upload_to="attachments/", blank=True)
+    content_type = models.CharField(max_length=64, blank=True)
+    error = models.TextField(blank=True)
+
+    objects = AttachmentQuerySet.as_manager()
+
+    class Meta:
+        db_table = "attachments"
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["message", "position"], name="attachment_once")
+        ]
+        indexes = [
+            models.Index(
+                fields=["due_at"], name="attachment_due", condition=Q(due_at__isnull=False)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.public_id[:8]}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("media", args=[self.public_id])
+
+    @property
+    def is_image(self) -> bool:
+        return self.state == self.State.STORED and self.content_type.startswith("image/")

@@ -1,0 +1,75 @@
+"""The guard for addresses that others choose: resolve, refuse private networks, pin."""
+
+import ipaddress
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+
+TIMEOUT = 15
+REDIRECTS = 3
+
+
+class Forbidden(Exception):
+    """The address must not be asked; the text says why."""
+
+
+class PinnedAdapter(HTTPAdapter):
+    """Connects to an address that was checked, while TLS and Host speak of the name."""
+
+    def __init__(self, address: str):
+        super().__init__()
+        self.address = address
+
+    def build_connection_pool_key_attributes(self, request, verify, cert=None):
+        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
+        if host["scheme"] == "https":
+            pool |= {"server_hostname": host["host"], "assert_hostname": host["host"]}
+        return host | {"host": self.address}, pool
+
+
+@contextmanager
+def get(url: str, *, allow: Callable[[SplitResult], bool]) -> Iterator[requests.Response]:
+    """The answer to GET `url`, not yet read; redirects are followed and checked anew.
+
+    `allow` says whether an address may be asked at all; where it answers True for a plain-http
+    address, the private-network rule does not apply (the offline sandbox). Raises Forbidden, or
+    requests.RequestException.
+    """
+    for _ in range(REDIRECTS + 1):
+        parts = urlsplit(url)
+        if not allow(parts):
+            raise Forbidden(f"{parts.scheme}://{parts.hostname} is not a host to fetch from")
+        address = _resolve(parts)
+        with requests.Session() as session:
+            session.trust_env = False
+            session.mount(f"{parts.scheme}://", PinnedAdapter(address))
+            answer = session.get(
+                url,
+                headers={"Host": parts.netloc},
+                timeout=TIMEOUT,
+                stream=True,
+                allow_redirects=False,
+            )
+            with answer:
+                if not answer.is_redirect:
+                    yield answer
+                    return
+                url = urljoin(url, answer.headers["Location"])
+    raise Forbidden("too many redirects")
+
+
+def _resolve(parts: SplitResult) -> str:
+    """One address of the host. Raises Forbidden for a private one, NotFound for none."""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except OSError:
+        raise requests.ConnectionError(f"{parts.hostname} has no address") from None
+    address = str(found[0][4][0])
+    if parts.scheme == "https" and not ipaddress.ip_address(address).is_global:
+        raise Forbidden(f"{parts.hostname} lies in a private network")
+    return address

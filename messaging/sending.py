@@ -1,0 +1,234 @@
+"""Answers: written down first, sent at most once, and honest about what became of them."""
+
+import logging
+import random
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from accounts.instagram_errors import (
+    InstagramError,
+    NoAnswer,
+    NotSent,
+    RateLimited,
+    TokenRejected,
+    Withheld,
+)
+from accounts.models import Account, TokenUnreadable, User
+
+from .models import Conversation, Message
+from .queues import LEASE, Drain
+
+logger = logging.getLogger(__name__)
+
+Status = Message.Status
+
+MAX_BYTES = 1000
+"""Instagram counts UTF-8 bytes, not characters (Send API, 4.1)."""
+
+GIVE_UP = timedelta(hours=24)
+HOLD = timedelta(minutes=15)
+NOT_CONFIRMED = "Instagram did not confirm it: it may have arrived."
+
+
+class ReplyRefused(Exception):
+    """The reply cannot be sent as it is; the text says why. Nothing was stored."""
+
+
+def queue_reply(
+    conversation: Conversation, text: str, *, by: User | None = None, submission: UUID | None = None
+) -> Message:
+    """Write `text` down as the next message of the conversation, to be sent by a worker.
+
+    The same `submission` again gives the message that it made the first time. Raises
+    ReplyRefused.
+    """
+    text = text.replace("\r\n", "\n").strip()
+    if not text:
+        raise ReplyRefused("Write something first.")
+    if "\0" in text:
+        raise ReplyRefused("The text holds a NUL character, which cannot be sent.")
+    if (size := len(text.encode("utf-8", "surrogatepass"))) > MAX_BYTES:
+        raise ReplyRefused(
+            f"Instagram takes at most {MAX_BYTES} bytes; this text has {size}. Letters outside "
+            "the Latin alphabet and emoji count two to four each. Send it in two parts."
+        )
+    if not conversation.is_open:
+        raise ReplyRefused(
+            "The 24-hour window is closed: Instagram lets you answer again once the customer "
+            "has written."
+        )
+    try:
+        with transaction.atomic():
+            message = Message.objects.create(
+                account_id=conversation.account_id,
+                conversation=conversation,
+                direction=Message.Direction.OUT,
+                status=Message.Status.QUEUED,
+                text=text,
+                timestamp=timezone.now(),
+                is_from_here=True,
+                written_by=by,
+                submission=submission,
+                change=conversation.next_change(),
+            )
+            Conversation.objects.filter(pk=conversation.pk).update(
+                last_message_at=message.timestamp
+            )
+    except IntegrityError:
+        return Message.objects.get(conversation=conversation, submission=submission)
+    send.hint()
+    return message
+
+
+@Drain
+def send() -> int:
+    """Send the next due message; returns how many there were."""
+    _stop_waiting_for_answers()
+    claimed = Message.objects.claim(1)
+    for message in claimed:
+        _send(message)
+    return len(claimed)
+
+
+def mark(message: Message, *, arrived: bool) -> bool:
+    """A person settles an unconfirmed message, having looked in the Instagram app.
+
+    False when it was settled meanwhile, by its echo or by a colleague.
+    """
+    if arrived:
+        return _move(message, Status.UNCONFIRMED, status=Status.SENT, error="")
+    error = "Somebody looked: it did not arrive."
+    return _move(message, Status.UNCONFIRMED, status=Status.FAILED, error=error)
+
+
+def _send(message: Message) -> None:
+    account = message.account
+    if not _may_try(account):
+        reason = account.problem_reason or f"The account is {account.status.label.lower()}."
+        _requeue(message, Status.QUEUED, timedelta(seconds=30), f"Waiting: {reason}")
+        return
+    try:
+        client = account.client()
+    except TokenUnreadable as exc:
+        _requeue(message, Status.QUEUED, timedelta(seconds=60), f"Waiting: {exc}")
+        return
+    # Written before the call: a worker that dies now leaves a row that says "may be sent".
+    now = timezone.now()
+    if not _move(
+        message, Status.QUEUED, status=Status.SENDING, called_at=now, due_at=now + LEASE, error=""
+    ):
+        return
+    try:
+        mid = client.send_text(message.conversation.igsid, message.text)
+    except InstagramError as exc:
+        _not_sent(message, account, exc)
+    else:
+        _sent(message, mid)
+        if account.problem:
+            account.clear_problem()
+
+
+def _may_try(account: Account) -> bool:
+    """A held account is tried again now and then, and one with a lost key whenever it is asked."""
+    if account.can_send or account.status == Account.Status.UNREADABLE:
+        return True
+    return account.status == Account.Status.HELD and account.problem_at + HOLD < timezone.now()
+
+
+def _sent(message: Message, mid: str) -> None:
+    """Instagram said yes; that holds whatever the row has become meanwhile."""
+    with transaction.atomic():
+        change = message.conversation.next_change()
+        row = Message.objects.filter(pk=message.pk)
+        if row.filter(mid="").exists():  # Otherwise its echo was faster.
+            changes = {"mid": mid, "status": Status.SENT, "error": "", "change": change}
+            # An echo whose text Instagram changed looked like a message from the phone.
+            twin = Message.objects.filter(account_id=message.account_id, mid=mid)
+            if echo := twin.first():
+                changes["timestamp"] = echo.timestamp
+                twin.delete()
+            row.update(due_at=None, lease=None, **changes)
+
+
+def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:
+    logger.warning(
+        "message %s: %s (code %s/%s, trace %s)",
+        message.public_id,
+        type(exc).__name__,
+        exc.code,
+        exc.subcode,
+        exc.trace,
+    )
+    match exc:
+        case NoAnswer():
+            _move(
+                message,
+                Status.SENDING,
+                status=Status.UNCONFIRMED,
+                error=NOT_CONFIRMED,
+                due_at=None,
+                lease=None,
+            )
+        case NotSent():
+            _requeue(message, Status.SENDING, _back_off(message), f"Trying again: {exc}")
+        case RateLimited():
+            delay = max(_back_off(message), timedelta(seconds=60))
+            _requeue(message, Status.SENDING, delay, f"Trying again: {exc}")
+        case TokenRejected() | Withheld():
+            is_dead = isinstance(exc, TokenRejected)
+            problem = Account.Problem.REVOKED if is_dead else Account.Problem.HELD
+            account.note_problem(problem, str(exc))
+            _requeue(message, Status.SENDING, timedelta(seconds=30), f"Waiting: {exc}")
+        case _:
+            _move(
+                message,
+                Status.SENDING,
+                status=Status.FAILED,
+                error=str(exc),
+                due_at=None,
+                lease=None,
+            )
+
+
+def _requeue(message: Message, was: str, delay: timedelta, why: str) -> None:
+    now = timezone.now()
+    if now - message.created_at > GIVE_UP:
+        _move(
+            message,
+            was,
+            status=Status.FAILED,
+            due_at=None,
+            lease=None,
+            error=f"Given up after 24 hours. {why}",
+        )
+        return
+    _move(message, was, status=Status.QUEUED, due_at=now + delay, lease=None, error=why)
+
+
+def _back_off(message: Message) -> timedelta:
+    return timedelta(seconds=min(2 * 2**message.attempts, 300) * random.uniform(0.8, 1.2))  # noqa: S311  (jitter, no secret)
+
+
+def _stop_waiting_for_answers() -> None:
+    """A worker died in mid-call. Better to ask a person than to send twice."""
+    overdue = Message.objects.filter(status=Status.SENDING, due_at__lt=timezone.now())
+    for message in overdue.select_related("conversation"):
+        _move(
+            message,
+            Status.SENDING,
+            status=Status.UNCONFIRMED,
+            error=NOT_CONFIRMED,
+            due_at=None,
+            lease=None,
+        )
+
+
+def _move(message: Message, was: str, **changes: object) -> bool:
+    """Change the row if it is still in state `was` and still ours; pages will hear of it."""
+    with transaction.atomic():
+        change = message.conversation.next_change()
+        row = Message.objects.filter(pk=message.pk, status=was, lease=message.lease)
+        return row.update(change=change, **changes) == 1

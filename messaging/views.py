@@ -1,0 +1,203 @@
+"""The webhook, the inbox, and what its pages ask for."""
+
+import hmac
+import logging
+from uuid import uuid4
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import RequestDataTooBig
+from django.db.models import Count, Sum
+from django.http import FileResponse, Http404, HttpResponse, HttpResponseForbidden
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from accounts.models import Account
+
+from . import ledger, sending, signatures
+from .forms import ReplyForm
+from .models import UNREAD, Attachment, Conversation, Message
+
+logger = logging.getLogger(__name__)
+
+PAGE = 50
+
+
+@csrf_exempt
+@require_http_methods(["GET", "POST"])
+def webhook(request):
+    return _verify(request) if request.method == "GET" else _receive(request)
+
+
+def _verify(request):
+    """Meta's handshake: its challenge comes back, as text, to whoever knows the verify token."""
+    expected = settings.INSTAGRAM_VERIFY_TOKEN
+    given = request.GET.get("hub.verify_token", "")
+    is_ours = hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace"))
+    if not (expected and is_ours and request.GET.get("hub.mode") == "subscribe"):
+        return HttpResponseForbidden("The verify token does not match.", content_type="text/plain")
+    return HttpResponse(request.GET.get("hub.challenge", ""), content_type="text/plain")
+
+
+def _receive(request):
+    try:
+        body = request.body
+    except RequestDataTooBig:
+        return HttpResponse("Too large.", status=413, content_type="text/plain")
+    if not signatures.is_genuine(body, request.headers.get("X-Hub-Signature-256", "")):
+        logger.warning("webhook refused: bad or missing signature (%d bytes)", len(body))
+        return HttpResponseForbidden("Bad signature.", content_type="text/plain")
+    try:
+        ledger.accept(body)
+    except ledger.Busy as exc:
+        logger.error("webhook not stored, Meta will send it again: %s", exc)
+        return HttpResponse("Try again.", status=503, headers={"Retry-After": "5"})
+    return HttpResponse("EVENT_RECEIVED", content_type="text/plain")
+
+
+@login_required
+@require_GET
+def inbox(request):
+    return render(request, "messaging/inbox.html", _list_context(request))
+
+
+@login_required
+@require_GET
+def conversation(request, pk):
+    conversation = get_object_or_404(
+        Conversation.objects.for_user(request.user).select_related("account"), pk=pk
+    )
+    conversation.mark_read()
+    return _conversation_page(request, conversation, ReplyForm(initial={"submission": uuid4()}))
+
+
+@login_required
+@require_POST
+def reply(request, pk):
+    conversation = get_object_or_404(
+        Conversation.objects.for_user(request.user).select_related("account"), pk=pk
+    )
+    form = ReplyForm(request.POST)
+    if form.is_valid():
+        try:
+            sending.queue_reply(
+                conversation,
+                form.cleaned_data["text"],
+                by=request.user,
+                submission=form.cleaned_data["submission"],
+            )
+        except sending.ReplyRefused as exc:
+            form.add_error("text", str(exc))
+        else:
+            return redirect(conversation)
+    return _conversation_page(request, conversation, form, status=422)
+
+
+@login_required
+@require_POST
+def mark(request, public_id, outcome):
+    message = get_object_or_404(Message.objects.for_user(request.user), public_id=public_id)
+    sending.mark(message, arrived=outcome == "arrived")
+    return redirect(message.conversation)
+
+
+@never_cache
+@require_GET
+def conversation_updates(request, pk):
+    """What changed in a thread after change number `after`; 204 when nothing did."""
+    if not request.user.is_authenticated:
+        return HttpResponse(status=401)
+    conversation = get_object_or_404(
+        Conversation.objects.for_user(request.user).select_related("account"), pk=pk
+    )
+    after = _number(request, "after")
+    if conversation.change <= after:
+        return HttpResponse(status=204)
+    conversation.mark_read()
+    changed = conversation.messages.filter(change__gt=after).prefetch_related("attachments")
+    context = {"conversation": conversation, "thread": changed.select_related("written_by")}
+    response = render(request, "messaging/_updates.html", context)
+    response.headers["X-Change"] = str(conversation.change)
+    return response
+
+
+@never_cache
+@require_GET
+def inbox_updates(request):
+    """The list of conversations, when it is not the one that the page knows; else 204."""
+    if not request.user.is_authenticated:
+        return HttpResponse(status=401)
+    context = _list_context(request)
+    if request.GET.get("after") == context["list_change"]:
+        return HttpResponse(status=204)
+    response = render(request, "messaging/_conversations.html", context)
+    response.headers["X-Change"] = context["list_change"]
+    return response
+
+
+@login_required
+@require_GET
+def media(request, public_id):
+    attachment = get_object_or_404(
+        Attachment.objects.for_user(request.user),
+        public_id=public_id,
+        state=Attachment.State.STORED,
+    )
+    try:
+        file = attachment.file.open()
+    except FileNotFoundError:
+        raise Http404 from None
+    return FileResponse(
+        file,
+        as_attachment=not attachment.is_image,
+        content_type=attachment.content_type,
+        headers={
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "private, max-age=86400",
+        },
+    )
+
+
+def _conversation_page(request, conversation, form, status=200):
+    thread = conversation.messages.select_related("written_by").prefetch_related("attachments")
+    if before := _number(request, "before"):
+        first = get_object_or_404(conversation.messages, pk=before)
+        thread = thread.before(first)
+    latest = list(thread.order_by("-timestamp", "-pk")[: PAGE + 1])
+    context = _list_context(request) | {
+        "conversation": conversation,
+        "form": form,
+        "thread": latest[PAGE - 1 :: -1] if len(latest) > PAGE else latest[::-1],
+        "has_earlier": len(latest) > PAGE,
+        "is_latest": not before,
+    }
+    return render(request, "messaging/conversation.html", context, status=status)
+
+
+def _list_context(request):
+    """One page of the list of conversations, and what tells it from a later one."""
+    conversations = Conversation.objects.for_user(request.user)
+    accounts = Account.objects.for_user(request.user)
+    if chosen := request.GET.get("account"):
+        conversations = conversations.filter(account=get_object_or_404(accounts, pk=chosen))
+    seen = conversations.aggregate(
+        count=Count("pk"), changes=Sum("change"), unread=Count("pk", filter=UNREAD)
+    )
+    page = max(1, _number(request, "page"))
+    found = conversations.for_inbox()[(page - 1) * PAGE : page * PAGE]
+    return {
+        "conversations": found,
+        "accounts": accounts,
+        "chosen_account": chosen,
+        "unread": seen["unread"],
+        "list_change": f"{seen['count']}-{seen['changes'] or 0}-{seen['unread']}",
+        "page": page,
+        "has_more": page * PAGE < seen["count"],
+    }
+
+
+def _number(request, name):
+    value = request.GET.get(name, "")
+    return int(value) if value.isdecimal() and len(value) < 19 else 0
