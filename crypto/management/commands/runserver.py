@@ -14,7 +14,7 @@ class Command(Runserver):
         if settings.KEYRING.primary is None and not settings.IS_PRODUCTION:
             startup.make_ephemeral()
             # The settings are read already; begin again with the secret in the environment.
-            os.execv(sys.executable, [sys.executable, *sys.argv])
+            os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606  (ourselves, again)
         startup.refuse_to_start()
         startup.announce()
         super().run(**options)

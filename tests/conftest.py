@@ -1,0 +1,122 @@
+"""The few fixtures that all tests share."""
+
+import hashlib
+import hmac
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from django.conf import settings as django_settings
+from django.utils import timezone
+
+from accounts.models import Account, Membership, Role, User
+from instamsg.sandbox.server import Sandbox
+from messaging import inbound, media, participants, sending
+from messaging.models import Conversation
+
+from . import environment
+
+WEBHOOKS = Path(__file__).parent / "fixtures" / "webhooks"
+CONTROL_TOKEN = "control-token-of-the-tests"
+CALLBACK = "http://127.0.0.1:8000/oauth/instagram/callback"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_up_scratch():
+    from huey.contrib.djhuey import HUEY
+
+    HUEY.storage.initialize_schema()
+    yield
+    shutil.rmtree(environment.scratch, ignore_errors=True)
+
+
+@pytest.fixture
+def user(db):
+    return User.objects.create_user("mara", password="correct horse 41")
+
+
+@pytest.fixture
+def stranger(db):
+    """Somebody who signs in here, but belongs to no account."""
+    return User.objects.create_user("otto", password="wrong account 42")
+
+
+@pytest.fixture
+def account(user):
+    account = Account.objects.create(
+        instagram_account_id="17841405309213877",
+        app_scoped_id="26487013356149208",
+        username="luna.ceramics",
+        access_token="IGAATestTokenThatOpensNothing00000000000",
+        token_expires_at=timezone.now() + timezone.timedelta(days=60),
+    )
+    Membership.objects.create(user=user, account=account, role=Role.OWNER)
+    return account
+
+
+@pytest.fixture
+def conversation(account):
+    return Conversation.objects.create(
+        account=account,
+        igsid="1184527390664218",
+        username="mila.tests",
+        last_message_at=timezone.now(),
+        last_inbound_at=timezone.now(),
+    )
+
+
+def sign(body: bytes, secret: str | None = None) -> str:
+    secret = secret or django_settings.INSTAGRAM_APP_SECRETS[0]
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+@pytest.fixture
+def post_webhook(client):
+    """Posts a signed body as Meta does; returns the response."""
+
+    def post(body: bytes | dict, signature: str | None = None):
+        if not isinstance(body, bytes):
+            body = json.dumps(body, separators=(",", ":")).encode()
+        return client.post(
+            "/webhooks/instagram",
+            data=body,
+            content_type="application/json",
+            headers={"X-Hub-Signature-256": sign(body) if signature is None else signature},
+        )
+
+    return post
+
+
+@pytest.fixture
+def deliver(post_webhook):
+    """Delivers a recorded webhook by name, with `changes` to its message."""
+
+    def deliver(name: str, **changes):
+        body = json.loads((WEBHOOKS / f"{name}.json").read_text())
+        body["entry"][0]["messaging"][0]["message"] |= changes
+        response = post_webhook(body)
+        assert response.status_code == 200
+        return body
+
+    return deliver
+
+
+def work() -> None:
+    """Let every queue run dry, as the worker does."""
+    for queue in (inbound.process, sending.send, media.fetch, participants.ask):
+        queue.run()
+
+
+@pytest.fixture(scope="session")
+def sandbox_server():
+    with Sandbox(
+        app_id=django_settings.INSTAGRAM_APP_ID,
+        app_secret=",".join(django_settings.INSTAGRAM_APP_SECRETS),
+        verify_token=django_settings.INSTAGRAM_VERIFY_TOKEN,
+        control_token=CONTROL_TOKEN,
+        redirect_uris=[CALLBACK],
+        webhook_url="",
+        port=0,
+    ) as sandbox:
+        yield sandbox
