@@ -211,7 +211,8 @@ TEMPLATES = [
     }
 ]
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+# In development each file is served from where it lies.
+STATIC_ROOT = BASE_DIR / "staticfiles" if IS_PRODUCTION else None
 STATICFILES_DIRS = [BASE_DIR / "instamsg" / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -294,7 +295,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_HTTPS
 # Meta batches up to 1,000 events into one POST; nothing larger is read.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024
 
-# --- Mail and logs ----------------------------------------------------------------------------------
+# --- Mail and logs --------------------------------------------------------------------------------
 
 EMAIL_IS_CONFIGURED = email_url is not None
 no_mail = "dummymail://" if IS_PRODUCTION else "consolemail://"

@@ -4,12 +4,16 @@ import hashlib
 import hmac
 import json
 import shutil
+from datetime import timedelta
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import requests
 from django.conf import settings as django_settings
 from django.utils import timezone
 
+from accounts import connecting
 from accounts.models import Account, Membership, Role, User
 from instamsg.sandbox.server import Sandbox
 from messaging import inbound, media, participants, sending
@@ -20,6 +24,11 @@ from . import environment
 WEBHOOKS = Path(__file__).parent / "fixtures" / "webhooks"
 CONTROL_TOKEN = "control-token-of-the-tests"
 CALLBACK = "http://127.0.0.1:8000/oauth/instagram/callback"
+
+
+def pytest_configure():
+    # A password is hashed hundreds of times here, and none of them is worth guessing.
+    django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,7 +58,7 @@ def account(user):
         app_scoped_id="26487013356149208",
         username="luna.ceramics",
         access_token="IGAATestTokenThatOpensNothing00000000000",
-        token_expires_at=timezone.now() + timezone.timedelta(days=60),
+        token_expires_at=timezone.now() + timedelta(days=60),
     )
     Membership.objects.create(user=user, account=account, role=Role.OWNER)
     return account
@@ -108,6 +117,51 @@ def work() -> None:
         queue.run()
 
 
+class Instagram:
+    """The offline Instagram, as seen by who plays its people."""
+
+    def __init__(self, sandbox: Sandbox):
+        self.sandbox, self.url = sandbox, sandbox.url
+
+    def control(self, command: str, *, method: str = "POST", **order):
+        """One command of its control API; the answer's JSON."""
+        answer = requests.request(
+            method,
+            f"{self.url}/_sandbox/{command}",
+            json=order,
+            headers={"Authorization": f"Bearer {CONTROL_TOKEN}"},
+            timeout=10,
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def consent(self, authorize_url: str, account: str = "luna.ceramics", **how) -> dict[str, str]:
+        """What the browser brings back when `account` allows what `authorize_url` asks."""
+        asked = parse_qs(urlsplit(authorize_url).query)
+        code = self.control(
+            "authorize",
+            account=account,
+            redirect_uri=asked["redirect_uri"][0],
+            state=asked["state"][0],
+            scope=asked["scope"][0],
+            **how,
+        )["code"]
+        return {"code": code, "state": asked["state"][0]}
+
+    def say(self, text: str, account: str = "luna.ceramics", customer: str = "mila.tests"):
+        return self.control("say", account=account, customer=customer, text=text)
+
+    def sent_by_api(self) -> list[str]:
+        """The texts that the Send API took, in order."""
+        conversations = self.control("state", method="GET")["conversations"]
+        return [
+            message["content"].get("text")
+            for conversation in conversations
+            for message in conversation["messages"]
+            if message["by"] == "api"
+        ]
+
+
 @pytest.fixture(scope="session")
 def sandbox_server():
     with Sandbox(
@@ -116,7 +170,35 @@ def sandbox_server():
         verify_token=django_settings.INSTAGRAM_VERIFY_TOKEN,
         control_token=CONTROL_TOKEN,
         redirect_uris=[CALLBACK],
-        webhook_url="",
-        port=0,
     ) as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def instagram(sandbox_server, settings):
+    """The offline Instagram, fresh, with the site pointed at it. It delivers no webhooks."""
+    sandbox_server.reset()
+    settings.INSTAGRAM_AUTHORIZE_URL = f"{sandbox_server.url}/oauth/authorize"
+    settings.INSTAGRAM_TOKEN_URL = f"{sandbox_server.url}/oauth/access_token"
+    settings.INSTAGRAM_GRAPH_URL = sandbox_server.url
+    return Instagram(sandbox_server)
+
+
+@pytest.fixture
+def connected(instagram, user):
+    """@luna.ceramics, connected by `user` through OAuth."""
+    url = connecting.begin(user, "browser")
+    return connecting.finish(user, "browser", instagram.consent(url)).account
+
+
+@pytest.fixture
+def open_conversation(instagram, connected):
+    """A conversation in which the customer has just written."""
+    said = instagram.say("Is it still available?")
+    return Conversation.objects.create(
+        account=connected,
+        igsid=said["igsid"],
+        username="mila.tests",
+        last_message_at=timezone.now(),
+        last_inbound_at=timezone.now(),
+    )

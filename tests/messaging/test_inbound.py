@@ -1,0 +1,239 @@
+import json
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import Account
+from messaging import inbound, wire
+from messaging.models import Attachment, Conversation, Message, WebhookEvent
+from tests.conftest import work
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CUSTOMER = "1184527390664218"
+
+
+def at(milliseconds):
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def test_a_text_becomes_a_conversation_with_a_message(account, deliver):
+    deliver("text")
+    work()
+    conversation = Conversation.objects.get()
+    assert (conversation.account, conversation.igsid) == (account, CUSTOMER)
+    message = Message.objects.get()
+    assert (message.text, message.direction, message.status) == (
+        "Is it still available?",
+        "in",
+        "received",
+    )
+    assert message.timestamp == at(1760000000000)
+    assert conversation.last_message_at == conversation.last_inbound_at == message.timestamp
+
+
+def test_a_webhook_delivered_twice_gives_one_message(account, deliver):
+    deliver("text")
+    deliver("text")
+    work()
+    deliver("text")
+    work()
+    assert Message.objects.get().text == "Is it still available?"
+    assert set(WebhookEvent.objects.values_list("state", flat=True)) == {"processed"}
+
+
+def test_a_message_typed_on_the_phone_appears_as_ours(account, deliver):
+    deliver("text")
+    deliver("echo")
+    work()
+    message = Message.objects.get(direction="out")
+    assert (message.text, message.status, message.is_from_here) == ("Yes, it is", "sent", False)
+    assert message.conversation == Conversation.objects.get()
+
+
+def test_an_echo_does_not_open_the_window(account, deliver):
+    deliver("echo")
+    work()
+    conversation = Conversation.objects.get()
+    assert conversation.igsid == CUSTOMER
+    assert conversation.last_inbound_at is None
+    assert conversation.last_message_at == at(1760000001365)
+    assert not conversation.is_open
+
+
+def test_an_image_is_kept_for_download(account, deliver):
+    deliver("image")
+    inbound.process.run()
+    attachment = Attachment.objects.get()
+    assert (attachment.kind, attachment.state) == ("image", "pending")
+    assert attachment.due_at
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("unknown_attachment", "hologram"), ("unsupported", "unsupported")]
+)
+def test_what_cannot_be_shown_leaves_a_placeholder_that_names_its_kind(
+    account, deliver, name, kind
+):
+    deliver(name)
+    work()
+    assert Attachment.objects.get().kind == kind
+    assert Attachment.objects.get().state == Attachment.State.NOT_KEPT
+    assert Message.objects.get().direction == "in"
+
+
+def test_a_story_is_never_downloaded(account, deliver):
+    url = "https://lookaside.fbsbx.com/ig_messaging_cdn/?asset_id=1"
+    deliver("text", text="", attachments=[{"type": "story_mention", "payload": {"url": url}}])
+    work()
+    assert Attachment.objects.get().state == Attachment.State.NOT_KEPT
+
+
+def test_an_event_for_an_unknown_account_is_kept_and_given_to_nobody(
+    account, post_webhook, deliver
+):
+    Account.objects.update(instagram_account_id="17841499999999999")
+    deliver("text")
+    work()
+    event = WebhookEvent.objects.get()
+    assert event.state == WebhookEvent.State.UNHANDLED
+    assert "unknown account 17841405309213877" in event.reason
+    assert not Message.objects.exists()
+
+
+def test_the_app_scoped_id_routes_nothing(account, deliver):
+    Account.objects.update(
+        instagram_account_id="17841499999999999", app_scoped_id="17841405309213877"
+    )
+    deliver("text")
+    work()
+    assert not Message.objects.exists()
+
+
+def test_two_accounts_writing_to_each_other_may_share_a_mid(account, deliver, post_webhook):
+    other = Account.objects.create(instagram_account_id="17841400000000202", username="north")
+    body = deliver("echo")
+    event = body["entry"][0]["messaging"][0]
+    del event["message"]["is_echo"]
+    event["recipient"]["id"] = body["entry"][0]["id"] = other.instagram_account_id
+    post_webhook(body)
+    work()
+    assert Message.objects.filter(mid=event["message"]["mid"]).count() == 2
+
+
+def test_any_order_and_any_number_of_copies_give_the_same_rows(account, post_webhook):
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    bodies = []
+    for n in range(40):
+        customer, is_echo = str(100 + n % 3), n % 4 == 0
+        sides = [{"id": customer}, {"id": account.instagram_account_id}]
+        sender, recipient = reversed(sides) if is_echo else sides
+        bodies.append({"object": "instagram", "entry": [{
+            "id": account.instagram_account_id, "time": 1,
+            "messaging": [{"sender": sender, "recipient": recipient,
+                           "timestamp": 1760000000000 + rng.randrange(10**6),
+                           "message": {"mid": f"mid-{n}", "text": f"text {n}",
+                                       **({"is_echo": True} if is_echo else {})}}],
+        }]})  # fmt: skip
+
+    def result():
+        threads = Conversation.objects.order_by("igsid")
+        messages = Message.objects.order_by("conversation__igsid", "timestamp", "mid")
+        return (
+            list(threads.values_list("igsid", "last_message_at", "last_inbound_at")),
+            list(messages.values_list("mid", "text", "direction", "status", "timestamp")),
+        )
+
+    results = []
+    for _ in range(3):
+        Conversation.objects.all().delete()
+        for body in rng.sample(bodies * 2, len(bodies) * 2):
+            post_webhook(body)
+            if rng.random() < 0.2:
+                work()
+        work()
+        results.append(result())
+    assert len(results[0][1]) == 40
+    assert results[0] == results[1] == results[2]
+
+
+def test_an_error_in_one_conversation_leaves_the_others_alone_and_is_tried_again(
+    account, post_webhook, deliver, monkeypatch
+):
+    deliver("text")
+    deliver("text", mid="other", text="hello")
+    project = inbound._project
+
+    def fail_once(key, events):
+        monkeypatch.setattr(inbound, "_project", project)
+        with transaction.atomic():
+            project(key, events)
+            raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(inbound, "_project", fail_once)
+    inbound.process.run()
+    assert not Message.objects.exists()
+    event = WebhookEvent.objects.first()
+    assert event.state == WebhookEvent.State.PENDING
+    assert event.due_at > timezone.now()
+    WebhookEvent.objects.update(due_at=timezone.now())
+    inbound.process.run()
+    assert Message.objects.count() == 2
+
+
+def test_an_event_whose_worker_died_is_due_again_after_its_lease(account, deliver):
+    deliver("text")
+    assert len(WebhookEvent.objects.claim(10)) == 1  # …and then the worker dies.
+    assert WebhookEvent.objects.claim(10) == []
+    WebhookEvent.objects.update(due_at=timezone.now() - timedelta(seconds=1))
+    work()
+    assert Message.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "moment"),
+    [
+        (1760000000000, at(1760000000000)),
+        ("1760000000000", at(1760000000000)),
+        (1760000000, at(1760000000000)),
+        ("2025-10-09T08:53:20+00:00", at(1760000000000)),
+        ("2025-10-09T08:53:20", at(1760000000000)),
+        (None, None), ("soon", None), (10**30, None), ({}, None), (float("inf"), None),
+    ],
+)  # fmt: skip
+def test_times_come_in_many_shapes(value, moment):
+    assert wire._time(value) == moment
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"object": "instagram", "entry": [{"id": "1", "changes": [{"field": "comments", "value": {}}]}]},
+        {"object": "instagram", "entry": [{"id": "1", "messaging": [{"reaction": {"mid": "m"}}]}]},
+        {"object": "instagram", "entry": [{"id": "1", "messaging": [
+            {"message": {"mid": "m", "is_deleted": True}}]}]},
+        {"object": "instagram", "entry": [{"id": "1", "messaging": [
+            {"message": {"mid": "m", "text": "note", "is_echo": True, "is_self": True}}]}]},
+    ],
+)  # fmt: skip
+def test_kinds_that_are_no_message_are_named(body):
+    (event,) = wire.read(json.dumps(body).encode())
+    assert isinstance(event, wire.Unknown)
+    assert event.what
+
+
+def test_standby_and_change_shapes_hold_the_same_message(account, deliver, post_webhook):
+    body = deliver("text")
+    entry = body["entry"][0]
+    (event,) = entry.pop("messaging")
+    event["message"]["mid"] = "standby"
+    post_webhook({**body, "entry": [{**entry, "standby": [event]}]})
+    event["message"]["mid"] = "change"
+    post_webhook({**body, "entry": [{**entry, "changes": [{"field": "messages", "value": event}]}]})
+    work()
+    assert Message.objects.count() == 3

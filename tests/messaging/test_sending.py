@@ -1,0 +1,374 @@
+import itertools
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import Account
+from crypto.keyring import KeyRing
+from messaging import sending
+from messaging.models import Conversation, Message
+from tests.conftest import work
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Status = Message.Status
+
+
+def echo_of(conversation, mid, text, moment=None):
+    """The webhook by which Instagram tells of a message from the account's side."""
+    account = conversation.account.instagram_account_id
+    moment = moment or timezone.now()
+    return {"object": "instagram", "entry": [{"id": account, "time": 1, "messaging": [{
+        "sender": {"id": account}, "recipient": {"id": conversation.igsid},
+        "timestamp": int(moment.timestamp() * 1000),
+        "message": {"mid": mid, "text": text, "is_echo": True},
+    }]}]}  # fmt: skip
+
+
+def due_now():
+    Message.objects.filter(due_at__isnull=False).update(due_at=timezone.now())
+
+
+def test_a_reply_is_a_row_first_then_sent_once(instagram, open_conversation, user):
+    message = sending.queue_reply(open_conversation, "Yes, it is", by=user)
+    assert (message.status, message.mid) == (Status.QUEUED, "")
+    work()
+    work()
+    message.refresh_from_db()
+    assert message.status == Status.SENT
+    assert message.mid
+    assert (message.due_at, message.lease, message.error) == (None, None, "")
+    assert instagram.sent_by_api() == ["Yes, it is"]
+
+
+def test_replies_go_out_in_the_order_they_were_written(instagram, open_conversation):
+    for n in range(5):
+        sending.queue_reply(open_conversation, f"part {n}")
+    work()
+    assert instagram.sent_by_api() == [f"part {n}" for n in range(5)]
+
+
+def test_a_later_reply_waits_for_an_earlier_one(instagram, open_conversation):
+    first = sending.queue_reply(open_conversation, "first")
+    sending.queue_reply(open_conversation, "second")
+    first.retry_later(timedelta(minutes=5))
+    work()
+    assert instagram.sent_by_api() == []
+    due_now()
+    work()
+    assert instagram.sent_by_api() == ["first", "second"]
+
+
+def test_the_same_form_sent_twice_sends_one_message(instagram, open_conversation):
+    submission = uuid4()
+    first = sending.queue_reply(open_conversation, "once", submission=submission)
+    again = sending.queue_reply(open_conversation, "once", submission=submission)
+    assert first == again
+    work()
+    assert instagram.sent_by_api() == ["once"]
+
+
+@pytest.mark.parametrize("text", ["x" * 1001, "é" * 501, "👍" * 251, "", " \n\t", "a\0b"])
+def test_what_instagram_would_refuse_is_refused_before_it_is_stored(open_conversation, text):
+    with pytest.raises(sending.ReplyRefused):
+        sending.queue_reply(open_conversation, text)
+    assert not Message.objects.exists()
+
+
+@pytest.mark.parametrize("text", ["x" * 1000, "é" * 500, "👍" * 250])
+def test_a_thousand_bytes_are_sent(instagram, open_conversation, text):
+    sending.queue_reply(open_conversation, text)
+    work()
+    assert instagram.sent_by_api() == [text]
+
+
+def test_line_ends_of_a_form_become_plain_ones(instagram, open_conversation):
+    sending.queue_reply(open_conversation, " a\r\nb ")
+    work()
+    assert instagram.sent_by_api() == ["a\nb"]
+
+
+def test_a_closed_window_is_refused_with_the_reason(open_conversation):
+    open_conversation.last_inbound_at = timezone.now() - timedelta(hours=24, seconds=1)
+    with pytest.raises(sending.ReplyRefused, match="24-hour window"):
+        sending.queue_reply(open_conversation, "too late")
+
+
+def test_instagrams_refusal_is_told_to_who_wrote(instagram, open_conversation):
+    instagram.control("clock", advance=25 * 3600)  # Instagram's clock decides, not ours.
+    message = sending.queue_reply(open_conversation, "too late")
+    work()
+    message.refresh_from_db()
+    assert message.status == Status.FAILED
+    assert "24-hour window" in message.error
+    assert message.due_at is None
+
+
+class TestNoAnswer:
+    """Instagram took the message, and the answer was lost."""
+
+    @pytest.fixture
+    def message(self, instagram, open_conversation):
+        instagram.control("settings", echo="none")
+        instagram.control("faults", endpoint="messages", drop="after", times=1)
+        message = sending.queue_reply(open_conversation, "maybe")
+        work()
+        message.refresh_from_db()
+        return message
+
+    def test_it_is_unconfirmed_and_never_sent_again(self, instagram, message):
+        assert message.status == Status.UNCONFIRMED
+        due_now()
+        work()
+        assert instagram.sent_by_api() == ["maybe"]
+
+    def test_its_echo_settles_it(self, message, post_webhook):
+        post_webhook(echo_of(message.conversation, "mid-from-echo", "maybe"))
+        work()
+        message.refresh_from_db()
+        assert (message.status, message.mid, message.error) == (Status.SENT, "mid-from-echo", "")
+        assert Message.objects.filter(direction="out").count() == 1
+
+    @pytest.mark.parametrize(("arrived", "status"), [(True, Status.SENT), (False, Status.FAILED)])
+    def test_a_person_settles_it(self, message, arrived, status):
+        assert sending.mark(message, arrived=arrived)
+        message.refresh_from_db()
+        assert message.status == status
+        assert not sending.mark(message, arrived=not arrived)
+
+    def test_another_text_from_the_phone_does_not(self, message, post_webhook):
+        post_webhook(echo_of(message.conversation, "mid-phone", "something else"))
+        work()
+        message.refresh_from_db()
+        assert message.status == Status.UNCONFIRMED
+        assert Message.objects.get(mid="mid-phone").is_from_here is False
+
+    def test_the_same_text_a_day_later_does_not(self, message, post_webhook):
+        later = timezone.now() + timedelta(days=1)
+        post_webhook(echo_of(message.conversation, "mid-later", "maybe", later))
+        work()
+        message.refresh_from_db()
+        assert message.status == Status.UNCONFIRMED
+
+    def test_later_replies_go_on(self, instagram, message):
+        sending.queue_reply(message.conversation, "next")
+        work()
+        assert instagram.sent_by_api() == ["maybe", "next"]
+
+
+def test_a_server_error_is_no_clear_no(instagram, open_conversation):
+    error = {"http": 500, "code": 2, "message": "An unexpected error has occurred."}
+    instagram.control("faults", endpoint="messages", error=error, times=1)
+    message = sending.queue_reply(open_conversation, "maybe")
+    work()
+    message.refresh_from_db()
+    assert message.status == Status.UNCONFIRMED
+
+
+def test_no_connection_means_not_sent_and_it_is_tried_again(instagram, open_conversation, settings):
+    settings.INSTAGRAM_GRAPH_URL, url = "http://127.0.0.1:9", settings.INSTAGRAM_GRAPH_URL
+    message = sending.queue_reply(open_conversation, "later")
+    work()
+    message.refresh_from_db()
+    assert message.status == Status.QUEUED
+    assert message.due_at > timezone.now()
+    assert "cannot be reached" in message.error
+    settings.INSTAGRAM_GRAPH_URL = url
+    due_now()
+    work()
+    assert instagram.sent_by_api() == ["later"]
+
+
+def test_after_a_day_without_connection_it_fails(open_conversation, settings):
+    settings.INSTAGRAM_GRAPH_URL = "http://127.0.0.1:9"
+    message = sending.queue_reply(open_conversation, "never")
+    Message.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    work()
+    message.refresh_from_db()
+    assert message.status == Status.FAILED
+    assert "Given up after 24 hours" in message.error
+
+
+def test_a_limit_waits_at_least_a_minute(instagram, open_conversation):
+    error = {"http": 400, "code": 613, "message": "Calls to this api have exceeded the rate limit."}
+    instagram.control("faults", endpoint="messages", error=error, times=1)
+    message = sending.queue_reply(open_conversation, "slowly")
+    work()
+    message.refresh_from_db()
+    assert message.status == Status.QUEUED
+    assert message.due_at > timezone.now() + timedelta(seconds=45)
+
+
+def test_a_dead_token_keeps_the_queue_until_the_account_is_reconnected(
+    instagram, open_conversation, connected
+):
+    instagram.control("revoke", account="luna.ceramics", subcode=460)
+    message = sending.queue_reply(open_conversation, "kept")
+    work()
+    connected.refresh_from_db()
+    assert connected.status == Account.Status.REVOKED
+    assert "password was changed" in connected.problem_reason
+    message.refresh_from_db()
+    assert message.status == Status.QUEUED
+    assert "password was changed" in message.error
+    due_now()
+    work()
+    assert len([c for c in instagram.control("requests", method="GET")["requests"]
+                if c["path"].endswith("/messages")]) == 1  # fmt: skip
+
+
+def test_a_permission_problem_holds_the_account_and_it_is_tried_again_later(
+    instagram, open_conversation, connected
+):
+    error = {"http": 403, "code": 10, "message": "Application does not have permission"}
+    instagram.control("faults", endpoint="messages", error=error, times=1)
+    sending.queue_reply(open_conversation, "kept")
+    work()
+    connected.refresh_from_db()
+    assert connected.status == Account.Status.HELD
+    due_now()
+    work()
+    assert instagram.sent_by_api() == []
+    Account.objects.update(problem_at=timezone.now() - timedelta(minutes=16))
+    due_now()
+    work()
+    connected.refresh_from_db()
+    assert connected.status == Account.Status.CONNECTED
+    assert instagram.sent_by_api() == ["kept"]
+
+
+def test_a_lost_key_sends_nothing_says_so_once_per_attempt_and_mends_itself(
+    instagram, open_conversation, connected, settings, caplog
+):
+    ring = settings.KEYRING
+    settings.KEYRING = KeyRing("another-S3cret-that-opens-nothing-here-99")
+    message = sending.queue_reply(open_conversation, "kept")
+    work()
+    errors = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert errors[0].startswith(f"Failed to decrypt access token for account {connected.pk}: ")
+    connected.refresh_from_db()
+    assert connected.status == Account.Status.UNREADABLE
+    assert instagram.sent_by_api() == []
+    settings.KEYRING = ring
+    due_now()
+    work()
+    connected.refresh_from_db()
+    message.refresh_from_db()
+    assert (connected.status, message.status) == (Account.Status.CONNECTED, Status.SENT)
+
+
+def test_a_disconnected_account_keeps_its_queue(instagram, open_conversation, connected):
+    Account.objects.update(access_token=None, token_expires_at=None)
+    message = sending.queue_reply(open_conversation, "kept")
+    work()
+    message.refresh_from_db()
+    assert message.status == Status.QUEUED
+    assert "disconnected" in message.error
+
+
+class TestDeadWorker:
+    def test_before_the_call_the_message_is_sent_by_the_next(self, instagram, open_conversation):
+        sending.queue_reply(open_conversation, "once")
+        assert len(Message.objects.claim(1)) == 1  # …and the worker dies.
+        work()
+        assert instagram.sent_by_api() == []
+        due_now()
+        work()
+        assert instagram.sent_by_api() == ["once"]
+
+    def test_in_mid_call_it_becomes_unconfirmed_and_is_not_sent_again(
+        self, instagram, open_conversation
+    ):
+        message = sending.queue_reply(open_conversation, "maybe")
+        (claimed,) = Message.objects.claim(1)
+        assert sending._move(
+            claimed,
+            Status.QUEUED,
+            status=Status.SENDING,
+            called_at=timezone.now(),
+            due_at=timezone.now() - timedelta(seconds=1),
+        )
+        work()
+        message.refresh_from_db()
+        assert message.status == Status.UNCONFIRMED
+        assert instagram.sent_by_api() == []
+
+    def test_an_answer_that_comes_after_the_lease_still_counts(self, instagram, open_conversation):
+        message = sending.queue_reply(open_conversation, "slow")
+        (claimed,) = Message.objects.claim(1)
+        sending._move(
+            claimed,
+            Status.QUEUED,
+            status=Status.SENDING,
+            called_at=timezone.now(),
+            due_at=timezone.now() - timedelta(seconds=1),
+        )
+        sending._stop_waiting_for_answers()
+        sending._sent(claimed, "mid-late")
+        message.refresh_from_db()
+        assert (message.status, message.mid) == (Status.SENT, "mid-late")
+
+
+class TestEcho:
+    """One message, whichever comes first and however often."""
+
+    STEPS = ("answer", "echo", "echo")
+
+    @pytest.mark.parametrize("order", sorted(set(itertools.permutations(STEPS))), ids=" ".join)
+    def test_it_merges_with_our_own_send_in_any_order(self, open_conversation, post_webhook, order):
+        message = sending.queue_reply(open_conversation, "Yes, it is")
+        (claimed,) = Message.objects.claim(1)
+        sending._move(claimed, Status.QUEUED, status=Status.SENDING, called_at=timezone.now())
+        moment = timezone.now() + timedelta(seconds=3)
+        for step in order:
+            if step == "answer":
+                sending._sent(claimed, "mid-1")
+            else:
+                post_webhook(echo_of(open_conversation, "mid-1", "Yes, it is", moment))
+                work()
+        out = Message.objects.get(direction="out")
+        assert (out.pk, out.status, out.mid) == (message.pk, Status.SENT, "mid-1")
+        # Instagram's clock orders the thread.
+        assert abs(out.timestamp - moment) < timedelta(milliseconds=2)
+
+    @pytest.mark.parametrize(
+        "order", list(itertools.permutations(["answer", "ours", "phone"])), ids=" ".join
+    )
+    def test_the_same_words_typed_on_the_phone_stay_a_second_message(
+        self, open_conversation, post_webhook, order
+    ):
+        sending.queue_reply(open_conversation, "ok")
+        (claimed,) = Message.objects.claim(1)
+        sending._move(claimed, Status.QUEUED, status=Status.SENDING, called_at=timezone.now())
+        for step in order:
+            if step == "answer":
+                sending._sent(claimed, "mid-ours")
+            else:
+                post_webhook(echo_of(open_conversation, f"mid-{step}", "ok"))
+                work()
+        mids = Message.objects.filter(direction="out").values_list("mid", flat=True)
+        assert sorted(mids) == ["mid-ours", "mid-phone"]
+
+    def test_a_text_that_instagram_changed_is_still_ours(self, open_conversation, post_webhook):
+        message = sending.queue_reply(open_conversation, "see http://x.example")
+        (claimed,) = Message.objects.claim(1)
+        sending._move(claimed, Status.QUEUED, status=Status.SENDING, called_at=timezone.now())
+        post_webhook(echo_of(open_conversation, "mid-1", "see https://x.example/"))
+        work()
+        sending._sent(claimed, "mid-1")
+        assert Message.objects.get(direction="out").pk == message.pk
+
+
+def test_conversations_do_not_wait_for_each_other(instagram, open_conversation, connected):
+    other_igsid = instagram.say("Hello", customer="jonas.outdoors")["igsid"]
+    other = Conversation.objects.create(
+        account=connected, igsid=other_igsid, last_inbound_at=timezone.now()
+    )
+    stuck = sending.queue_reply(open_conversation, "stuck")
+    stuck.retry_later(timedelta(minutes=5))
+    sending.queue_reply(other, "hello Jonas")
+    work()
+    assert instagram.sent_by_api() == ["hello Jonas"]
