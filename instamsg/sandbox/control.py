@@ -1,0 +1,210 @@
+"""The control API under /_sandbox/: play the people, move the clock, break things."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from . import events, faults, ids, media, orders, people, signed_requests, webhooks
+from .state import CHOICES
+from .wire import BadRequest, Request, Response, as_json
+
+if TYPE_CHECKING:
+    from .server import Sandbox
+
+MAX_WAIT = 60
+
+
+def answer(sandbox: Sandbox, request: Request) -> Response:
+    scheme, _, token = (request.headers.get("Authorization") or "").partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(
+        token.encode(), sandbox.control_token.encode()
+    ):
+        return as_json({"error": "The control token is missing or wrong."}, 401)
+    name = request.path.removeprefix("/_sandbox/")
+    command = COMMANDS.get((request.method, name))
+    if command is None:
+        return as_json({"error": f"There is no {request.method} /_sandbox/{name}."}, 404)
+    try:
+        if command in WAITING:
+            return as_json(command(sandbox, request.json))
+        with sandbox.world.lock:
+            return as_json(command(sandbox, request.json))
+    except BadRequest as error:
+        return as_json({"error": str(error)}, 400)
+
+
+def state(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
+    world = sandbox.world
+    conversations = [
+        {
+            "account": world.accounts[row.ig_id].username,
+            "id": ids.conversation_id(row.ig_id, row.igsid),
+            **asdict(row),
+        }
+        for row in world.conversations.values()
+    ]
+    customers = [
+        asdict(row)
+        | {
+            "igsids": {
+                a.username: ids.igsid(a.ig_id, row.username) for a in world.accounts.values()
+            }
+        }
+        for row in world.customers.values()
+    ]
+    return {
+        "accounts": [asdict(row) for row in world.accounts.values()],
+        "customers": customers,
+        "conversations": conversations,
+        "subscriptions": {
+            row.username: row.subscribed_fields
+            for row in world.accounts.values()
+            if row.subscribed_fields
+        },
+        "deliveries": {
+            "pending": sandbox.webhooks.pending,
+            "delivered": sandbox.webhooks.delivered,
+            "failed": sandbox.webhooks.failed,
+        },
+        "settings": asdict(world.settings),
+        "faults": [asdict(row) for row in sandbox.faults.listed],
+        "now": world.now(),
+        "webhook_url": sandbox.webhook_url,
+    }
+
+
+def reset(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
+    sandbox.reset()
+    return {"ok": True}
+
+
+def deliver(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
+    """One signed POST, now, without a retry; answers what the site said."""
+    with sandbox.world.lock:
+        body = _body(sandbox, order)
+        timeout = sandbox.world.settings.timeout
+    kind = order.get("signature", "good")
+    secrets = sandbox.app_secrets
+    if kind == "second-secret" and len(secrets) < 2:
+        raise BadRequest("There is no second app secret.")
+    if kind not in ("good", "bad", "none", "second-secret"):
+        raise BadRequest("signature is good, bad, none or second-secret.")
+    key = {"second-secret": secrets[-1], "bad": "not the app secret"}.get(kind, secrets[0])
+    headers = {} if kind == "none" else webhooks.signature_headers(key, body)
+    return asdict(webhooks.post(sandbox.webhook_url, body, headers, timeout))
+
+
+def verify(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
+    """The GET handshake; `verify_token` may be another one than configured."""
+    token = str(order.get("verify_token", sandbox.verify_token))
+    timeout = sandbox.world.settings.timeout
+    answer, challenge = webhooks.verify(sandbox.webhook_url, token, timeout)
+    return asdict(answer) | {"ok": answer.status == 200 and answer.body == challenge}
+
+
+def signed_request(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
+    """The form post of the deauthorize and data-deletion callbacks, to `url`."""
+    with sandbox.world.lock:
+        account = sandbox.world.account(order.get("account"))
+        value = signed_requests.sign(account, sandbox.app_secrets[0], sandbox.world.now())
+    timeout = sandbox.world.settings.timeout
+    return asdict(signed_requests.post(str(order.get("url", "")), value, timeout))
+
+
+def clock(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
+    sandbox.world.clock_offset += orders.number(order.get("advance", 0), "advance")
+    sandbox.world.changed()
+    return {"now": sandbox.world.now(), "offset": sandbox.world.clock_offset}
+
+
+def settings(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
+    for name, choices in CHOICES.items():
+        if name in order and order[name] not in choices:
+            raise BadRequest(f"{name} is one of {', '.join(choices)}.")
+    if "retries" in order and not isinstance(order["retries"], list):
+        raise BadRequest("retries is a list of seconds.")
+    changed = orders.changed(sandbox.world.settings, order, ())
+    for name in ("duplicates", "delay", "timeout", "give_up_after"):
+        orders.number(getattr(changed, name), name)
+    changed.duplicates = int(changed.duplicates)
+    for pause in changed.retries:
+        orders.number(pause, "retries")
+    sandbox.world.settings = changed
+    sandbox.world.changed()
+    return asdict(changed)
+
+
+def add_fault(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
+    if order.get("account"):
+        order = {**order, "account": sandbox.world.account(order["account"]).ig_id}
+    fault = faults.from_order(order)
+    sandbox.faults.listed.append(fault)
+    return asdict(fault)
+
+
+def clear_faults(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
+    sandbox.faults.listed.clear()
+    return {"ok": True}
+
+
+def requests(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
+    return {"requests": list(sandbox.requests)}
+
+
+def flush(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
+    """Wait until nothing is waiting to be delivered."""
+    timeout = min(orders.number(order.get("timeout", 10), "timeout"), MAX_WAIT)
+    idle = sandbox.webhooks.wait_until_idle(timeout)
+    return {"ok": idle, "pending": sandbox.webhooks.pending}
+
+
+def assets(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
+    """Bytes of one's own behind a CDN address."""
+    content = orders.decoded(order.get("body_base64"))
+    content_type = str(order.get("content_type", "application/octet-stream"))
+    if not content_type.isprintable():
+        raise BadRequest("content_type is one line.")
+    return {"url": media.upload(sandbox, content, content_type)}
+
+
+Command = Callable[["Sandbox", dict[str, Any]], dict[str, Any]]
+COMMANDS: dict[tuple[str, str], Command] = {
+    ("GET", "state"): state,
+    ("POST", "reset"): reset,
+    ("POST", "accounts"): people.accounts,
+    ("POST", "customers"): people.customers,
+    ("POST", "say"): people.say,
+    ("POST", "phone-reply"): people.phone_reply,
+    ("POST", "deliver"): deliver,
+    ("POST", "verify"): verify,
+    ("POST", "signed-request"): signed_request,
+    ("POST", "authorize"): people.authorize,
+    ("POST", "revoke"): people.revoke,
+    ("POST", "clock"): clock,
+    ("GET", "clock"): clock,
+    ("POST", "settings"): settings,
+    ("POST", "faults"): add_fault,
+    ("DELETE", "faults"): clear_faults,
+    ("GET", "requests"): requests,
+    ("POST", "flush"): flush,
+    ("POST", "assets"): assets,
+}
+# These wait for somebody else, so they take the lock themselves, and briefly.
+WAITING = (deliver, verify, signed_request, flush)
+
+
+def _body(sandbox: Sandbox, order: dict[str, Any]) -> bytes:
+    if "body" in order:
+        return str(order["body"]).encode()
+    if "body_base64" in order:
+        return orders.decoded(order["body_base64"])
+    account = sandbox.world.account(order.get("account"))
+    listed = order.get("events")
+    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+        raise BadRequest("events is a list of event objects.")
+    for event in listed:
+        events.note(sandbox, account, event)
+    return webhooks.envelope(account, listed, sandbox.world.now())

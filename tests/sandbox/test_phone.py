@@ -1,0 +1,119 @@
+import pytest
+
+CHAT = "account=luna.ceramics&customer=mila.tests"
+ORDER = {"account": "luna.ceramics", "customer": "mila.tests", "what": "text", "text": "Hello"}
+
+
+@pytest.fixture
+def page(call):
+    def page(path=f"/phone/chat?{CHAT}"):
+        answer = call("GET", path)
+        assert answer.status == 200
+        return answer.body.decode()
+
+    return page
+
+
+def test_visitor_chooses_who_to_be_and_whom_to_write_to(page, connect):
+    connect("north.bikes")
+    text = page("/phone/")
+    assert "Mila Novak" in text
+    assert "@luna.ceramics · not connected yet" in text
+    assert "@north.bikes · connected" in text
+    assert "theo.at.home" not in text
+
+
+def test_chat_says_when_the_shop_is_not_connected_and_leads_to_the_site(page, connect):
+    text = page()
+    assert "Luna Ceramics is not connected yet" in text
+    assert 'href="http://localhost:8000/"' in text
+    connect()
+    assert "not connected" not in page()
+
+
+def test_writing_without_scripts(call, connect, site, control, page):
+    connect()
+    answer = call("POST", "/phone/say", form=ORDER)
+    assert (answer.status, answer.headers["Location"]) == (303, f"/phone/chat?{CHAT}")
+    control("flush")
+    assert site.texts == ["Hello"]
+    assert "<p>Hello</p>" in page()
+    assert "Delivered" in page()
+
+
+def test_sending_a_picture(call, connect, site, control, page):
+    connect()
+    call("POST", "/phone/say", form={**ORDER, "what": "picture"})
+    control("flush")
+    assert site.events[0]["message"]["attachments"][0]["type"] == "image"
+    assert '<img src="/ig_messaging_cdn/' in page()
+
+
+def test_empty_message_is_not_sent(call, control):
+    call("POST", "/phone/say", form={**ORDER, "text": "  "})
+    assert control("state", method="GET")["conversations"] == []
+
+
+def test_answer_of_the_shop_appears_escaped(connect, say, send, page):
+    token = connect()
+    send(token, say()["igsid"], message={"text": "<b>Yes</b> & no"})
+    assert "&lt;b&gt;Yes&lt;/b&gt; &amp; no" in page()
+    assert "<b>Yes" not in page()
+
+
+def test_polling_answers_only_when_something_changed(call, say):
+    first = call("GET", f"/phone/messages?{CHAT}")
+    assert first.status == 200
+    path = f"/phone/messages?{CHAT}&after={first.headers['X-Revision']}"
+    assert call("GET", path).status == 204
+    say("New")
+    assert b"<p>New</p>" in call("GET", path).body
+
+
+def test_typing_and_seen_show(connect, say, send, page):
+    token, igsid = connect(), say()["igsid"]
+    send(token, igsid, sender_action="typing_on")
+    assert "Luna Ceramics is typing" in page()
+    send(token, igsid, sender_action="typing_off")
+    send(token, igsid, sender_action="mark_seen")
+    assert "Seen" in page()
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
+def test_another_web_page_cannot_write(call, control, origin):
+    assert call("POST", "/phone/say", form=ORDER, headers={"Origin": origin}).status == 403
+    assert control("state", method="GET")["conversations"] == []
+
+
+def test_pages_allow_nothing_inline(call):
+    for path in ("/phone/", f"/phone/chat?{CHAT}", "/oauth/authorize"):
+        answer = call("GET", path)
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; style-src 'self'; script-src 'self'")
+        assert "frame-ancestors 'none'" in policy
+        assert b" style=" not in answer.body
+        assert b"<script>" not in answer.body
+
+
+@pytest.mark.parametrize("path", ["/static/sandbox.css", "/static/phone.js"])
+def test_files_of_the_pages(call, path):
+    assert call("GET", path).status == 200
+
+
+def test_unknown_people_are_a_page_not_an_error(call):
+    assert call("GET", "/phone/chat?account=luna.ceramics&customer=nobody").status == 404
+    assert call("POST", "/phone/say", form={}).status == 404
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"attachments": "none", "reply_to": "nobody"},
+        {"attachments": [7, {"type": "image", "payload": []}, {"type": "<b>"}]},
+        {"is_unsupported": True},
+        {"text": 5},
+    ],
+)
+def test_odd_messages_are_shown_somehow(control, page, message):
+    control("say", account="luna.ceramics", customer="mila.tests", message=message)
+    assert "<b>" not in page()
