@@ -40,7 +40,7 @@ def get(url: str, *, allow: Callable[[SplitResult], bool]) -> Iterator[requests.
     requests.RequestException.
     """
     for _ in range(REDIRECTS + 1):
-        parts = urlsplit(url)
+        parts = _split(url)
         if not allow(parts):
             raise Forbidden(f"{parts.scheme}://{parts.hostname} is not a host to fetch from")
         address = _resolve(parts)
@@ -62,14 +62,31 @@ def get(url: str, *, allow: Callable[[SplitResult], bool]) -> Iterator[requests.
     raise Forbidden("too many redirects")
 
 
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # Reading it checks it.
+    except ValueError:
+        raise Forbidden("the address is malformed") from None
+    if "@" in parts.netloc or "\\" in parts.netloc:
+        raise Forbidden("the address holds a user name")
+    return parts
+
+
 def _resolve(parts: SplitResult) -> str:
-    """One address of the host. Raises Forbidden for a private one, NotFound for none."""
+    """One address of the host. Raises Forbidden for a private one, ConnectionError for none."""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     except OSError:
         raise requests.ConnectionError(f"{parts.hostname} has no address") from None
     address = str(found[0][4][0])
-    if parts.scheme == "https" and not ipaddress.ip_address(address).is_global:
+    if parts.scheme == "https" and not _is_global(address):
         raise Forbidden(f"{parts.hostname} lies in a private network")
     return address
+
+
+def _is_global(address: str) -> bool:
+    ip = ipaddress.ip_address(address)
+    # ::ffff:127.0.0.1 is 127.0.0.1, whatever its form says of itself.
+    return (getattr(ip, "ipv4_mapped", None) or ip).is_global

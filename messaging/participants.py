@@ -6,7 +6,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from accounts.instagram_errors import InstagramError
-from accounts.models import Account, TokenUnreadable
+from accounts.models import TokenUnreadable
 
 from .models import Conversation
 from .queues import Drain

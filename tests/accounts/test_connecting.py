@@ -237,10 +237,9 @@ class TestReconnect:
 
     def test_another_identity_is_refused_and_changes_nothing(self, instagram, connected, user):
         before = Account.objects.values().get()
-        with pytest.raises(ConnectFailed, match="@north.bikes, not @luna.ceramics") as caught:
+        with pytest.raises(ConnectFailed, match=r"@north\.bikes, not @luna\.ceramics") as caught:
             connect(instagram, user, "north.bikes", reconnect=connected)
         assert "Connect an account" in caught.value.advice
-        assert str(Account.objects.values().get()) != ""
         assert Account.objects.values("username", "updated_at").get() == {
             key: before[key] for key in ("username", "updated_at")
         }

@@ -1,0 +1,221 @@
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts.models import Account, Membership
+from messaging import sending
+from messaging.models import Conversation, Message
+
+pytestmark = pytest.mark.django_db
+
+
+def say(conversation, text, **fields):
+    return Message.objects.create(
+        account=conversation.account, conversation=conversation, direction="in",
+        status="received", mid=uuid4().hex, text=text, timestamp=timezone.now(), due_at=None,
+        change=conversation.next_change(), **fields,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def member(client, user, account):
+    client.force_login(user)
+    return client
+
+
+def page(response):
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_the_inbox_lists_conversations_the_latest_first(member, conversation):
+    say(conversation, "Is it still available?")
+    older = Conversation.objects.create(
+        account=conversation.account, igsid="7", name="Jonas Lind",
+        last_message_at=timezone.now() - timedelta(days=1),
+    )  # fmt: skip
+    html = page(member.get("/"))
+    assert "Is it still available?" in html
+    assert html.index("mila.tests") < html.index(older.name)
+
+
+def test_texts_are_escaped(member, conversation):
+    say(conversation, "<script>alert(1)</script>")
+    for url in ("/", conversation.get_absolute_url()):
+        assert "<script>alert" not in page(member.get(url))
+
+
+def test_opening_a_thread_marks_it_read(member, conversation):
+    assert conversation.is_unread
+    member.get(conversation.get_absolute_url())
+    conversation.refresh_from_db()
+    assert not conversation.is_unread
+
+
+def test_a_reply_is_queued_and_shown(member, conversation, user):
+    response = member.post(
+        f"/conversations/{conversation.pk}/reply", {"text": "Yes", "submission": uuid4()}
+    )
+    assert response.headers["Location"] == conversation.get_absolute_url()
+    message = Message.objects.get()
+    assert (message.text, message.written_by) == ("Yes", user)
+    html = page(member.get(conversation.get_absolute_url()))
+    assert "Yes" in html
+    assert "Waiting" in html
+
+
+def test_a_refused_reply_keeps_the_text_and_says_why(member, conversation):
+    text = "x" * 1200
+    response = member.post(f"/conversations/{conversation.pk}/reply", {"text": text})
+    assert response.status_code == 422
+    assert text in response.content.decode()
+    assert "1000 bytes" in response.content.decode()
+    assert not Message.objects.exists()
+
+
+def test_updates_bring_what_changed_and_nothing_else(member, conversation):
+    first = say(conversation, "first")
+    conversation.save()
+    url = f"/conversations/{conversation.pk}/updates"
+    assert member.get(url, {"after": conversation.change}).status_code == 204
+    second = say(conversation, "second")
+    response = member.get(url, {"after": first.change})
+    assert "second" in page(response)
+    assert "first" not in page(response)
+    assert response.headers["X-Change"] == str(second.change)
+    assert "no-store" in response.headers["Cache-Control"]
+
+
+def test_a_change_of_state_is_news(member, conversation):
+    message = sending.queue_reply(conversation, "Yes")
+    before = Conversation.objects.get().change
+    sending._move(message, "queued", status="failed", error="The customer is gone.")
+    html = page(member.get(f"/conversations/{conversation.pk}/updates", {"after": before}))
+    assert "The customer is gone." in html
+    assert message.public_id in html
+
+
+@pytest.mark.parametrize("after", ["", "x", "-1", "9" * 40, "1e3", "²"])
+def test_an_odd_change_number_means_from_the_start(member, conversation, after):
+    say(conversation, "first")
+    response = member.get(f"/conversations/{conversation.pk}/updates", {"after": after})
+    assert "first" in page(response)
+
+
+def test_the_list_is_sent_again_only_when_it_changed(member, conversation):
+    say(conversation, "first")
+    response = member.get("/updates", {"after": "old"})
+    known = response.headers["X-Change"]
+    assert member.get("/updates", {"after": known}).status_code == 204
+    say(conversation, "second")
+    assert "second" in page(member.get("/updates", {"after": known}))
+
+
+def test_whoever_is_logged_out_is_told_by_the_poll(client, conversation):
+    assert client.get("/updates").status_code == 401
+    assert client.get(f"/conversations/{conversation.pk}/updates").status_code == 401
+    assert client.get("/").status_code == 302
+
+
+def test_long_threads_come_in_pages(member, conversation):
+    messages = [say(conversation, f"text-{n:03}.") for n in range(120)]
+    html = page(member.get(conversation.get_absolute_url()))
+    assert "text-119." in html
+    assert "text-070." in html
+    assert "text-069." not in html
+    html = page(member.get(conversation.get_absolute_url(), {"before": messages[70].pk}))
+    assert "text-069." in html
+    assert "text-070." not in html
+
+
+class TestStranger:
+    """Somebody who signs in here but belongs to another account."""
+
+    @pytest.fixture
+    def urls(self, conversation, account):
+        message = sending.queue_reply(conversation, "Yes")
+        gets = [
+            conversation.get_absolute_url(),
+            f"/conversations/{conversation.pk}/updates",
+            account.get_absolute_url(),
+            f"/?account={account.pk}",
+            f"/updates?account={account.pk}",
+        ]
+        posts = [
+            f"/conversations/{conversation.pk}/reply",
+            f"/messages/{message.public_id}/arrived",
+            f"/messages/{message.public_id}/not-arrived",
+            f"/accounts/{account.pk}/reconnect",
+            f"/accounts/{account.pk}/subscribe",
+            f"/accounts/{account.pk}/disconnect",
+            f"/accounts/{account.pk}/invite",
+        ]
+        return [("get", url) for url in gets] + [("post", url) for url in posts]
+
+    def test_gets_404_for_everything_of_the_account(self, client, stranger, urls):
+        client.force_login(stranger)
+        for method, url in urls:
+            assert getattr(client, method)(url).status_code == 404, url
+        assert Message.objects.count() == 1
+
+    def test_sees_an_empty_inbox_and_no_account(self, client, stranger, urls, account):
+        client.force_login(stranger)
+        assert account.username not in page(client.get("/"))
+        assert account.username not in page(client.get("/accounts/"))
+
+    def test_and_whoever_is_not_logged_in_gets_the_login_page(self, client, urls):
+        for method, url in urls:
+            response = getattr(client, method)(url)
+            assert response.status_code in (302, 401), url
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Counts every opening of a token."""
+    from crypto.keyring import KeyRing
+
+    calls = []
+    decrypt = KeyRing.decrypt
+    monkeypatch.setattr(KeyRing, "decrypt", lambda *a: calls.append(a) or decrypt(*a))
+    return calls
+
+
+def queries_of(client, url):
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        page(client.get(url))
+    return len(captured)
+
+
+@pytest.mark.parametrize("url", ["/", "/updates", "/accounts/"])
+def test_lists_cost_the_same_queries_for_ten_rows_and_a_thousand_and_open_no_token(
+    member, user, opened, url
+):
+    def grow(start, end):
+        accounts = Account.objects.bulk_create(
+            Account(instagram_account_id=f"1784{n}", username=f"shop{n}", access_token="IGAAx")
+            for n in range(start, end)
+        )
+        Membership.objects.bulk_create(Membership(user=user, account=a) for a in accounts)
+        threads = Conversation.objects.bulk_create(
+            Conversation(account=a, igsid="7", name=f"Customer {a.username}",
+                         last_message_at=timezone.now())
+            for a in accounts
+        )  # fmt: skip
+        Message.objects.bulk_create(
+            Message(account_id=c.account_id, conversation=c, direction="in", status="received",
+                    mid="m", text="Hello", timestamp=timezone.now(), due_at=None)
+            for c in threads
+        )  # fmt: skip
+
+    grow(0, 10)
+    member.get(url)
+    few = queries_of(member, url)
+    grow(10, 1000)
+    assert queries_of(member, url) == few
+    assert opened == []
