@@ -1,0 +1,241 @@
+"""The whole site as real processes: web, worker and sandbox, on loopback and a fresh database."""
+
+import hashlib
+import hmac
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg
+import requests
+
+from instamsg.sandbox.server import Sandbox
+
+from .environment import child_environment
+
+SECRET = "9fQm2vXr7LkT4wZp1sYc8bNd6hGj3aRe"
+APP_SECRETS = "sandbox-secret-one,sandbox-secret-two"
+CONTROL_TOKEN = "control-token-of-the-tests"
+PASSWORD = "correct horse 41"
+MANAGE = [sys.executable, "manage.py"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def eventually(holds: Callable[[], object], seconds: float = 15):
+    """The first true value of `holds`, asked until then; fails when none comes in time."""
+    end = time.monotonic() + seconds
+    while not (value := holds()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+    return value
+
+
+class RunningSite:
+    """A context manager; every process that it starts is ended by its own id."""
+
+    def __init__(self, folder: Path, **environment: str):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.folder, self.log_path = folder, folder / "site.log"
+        self.database_url, self._drop_database = _fresh_database(folder)
+        self.sandbox = Sandbox(
+            app_id="sandbox-app",
+            app_secret=APP_SECRETS,
+            verify_token="sandbox-verify-token",
+            control_token=CONTROL_TOKEN,
+            redirect_uris=[f"{self.url}/oauth/instagram/callback"],
+            webhook_url=f"{self.url}/webhooks/instagram",
+        )
+        self.environment = child_environment(
+            SESSION_SECRET=SECRET,
+            PORT=str(self.port),
+            DATABASE_URL=self.database_url,
+            TASK_QUEUE_URL=f"sqlite:///{folder / 'queue.db'}",
+            MEDIA_ROOT=str(folder / "media"),
+            INSTAGRAM_APP_SECRET=APP_SECRETS,
+            INSTAGRAM_AUTHORIZE_URL=f"{self.sandbox.url}/oauth/authorize",
+            INSTAGRAM_TOKEN_URL=f"{self.sandbox.url}/oauth/access_token",
+            INSTAGRAM_GRAPH_URL=self.sandbox.url,
+            INSTAGRAM_TIMEOUT="5",
+            **environment,
+        )
+        self.browser = requests.Session()
+        self.web = self.worker = None
+
+    def __enter__(self) -> "RunningSite":
+        self.sandbox.start()
+        self.manage("migrate")
+        self.manage("createsuperuser", "--noinput", "--username=mara", "--email=mara@shop.example",
+                    DJANGO_SUPERUSER_PASSWORD=PASSWORD)  # fmt: skip
+        self.start_web()
+        self.start_worker()
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.kill(self.worker, signal.SIGTERM)
+        self.kill(self.web, signal.SIGTERM)
+        self.sandbox.stop()
+        self._drop_database()
+
+    # Processes
+
+    def manage(self, *command: str, **environment: str) -> str:
+        result = subprocess.run(
+            [*MANAGE, *command],
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    def start_web(self) -> None:
+        granian = Path(sys.executable).with_name("granian")
+        self.web = self._start(
+            str(granian), "--interface", "wsgi", "instamsg.wsgi:application",
+            "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
+            "--blocking-threads", "32", "--backpressure", "64",
+        )  # fmt: skip
+        eventually(self._answers)
+
+    def start_worker(self) -> None:
+        self.worker = self._start(*MANAGE, "run_huey")
+
+    def kill(self, process: subprocess.Popen, how: int = signal.SIGKILL) -> None:
+        """Signal the whole group of one of our processes, and wait until it is gone."""
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, how)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+
+    def _start(self, *command: str) -> subprocess.Popen:
+        with self.log_path.open("ab") as log:
+            return subprocess.Popen(
+                command, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _answers(self) -> bool:
+        with suppress(requests.ConnectionError):
+            return requests.get(f"{self.url}/livez", timeout=2).ok
+        return False
+
+    # People
+
+    def control(self, command: str, *, method: str = "POST", **order):
+        answer = requests.request(
+            method,
+            f"{self.sandbox.url}/_sandbox/{command}",
+            json=order,
+            headers={"Authorization": f"Bearer {CONTROL_TOKEN}"},
+            timeout=30,
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def get(self, path: str, **kwargs) -> requests.Response:
+        return self.browser.get(self.url + path, timeout=10, **kwargs)
+
+    def submit(self, page: str, action: str, **fields: str) -> requests.Response:
+        """Fill in the form of `page` that posts to `action`, as a browser does."""
+        html = self.get(page).text
+        forms = re.findall(r"<form[^>]*>.*?</form>", html, re.DOTALL)
+        form = next(form for form in forms if f'action="{action}"' in form or action == page)
+        hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', form)
+        return self.browser.post(
+            self.url + action, data=dict(hidden) | fields, timeout=10, allow_redirects=False
+        )
+
+    def log_in(self) -> None:
+        answer = self.submit("/login", "/login", username="mara", password=PASSWORD)
+        assert answer.status_code == 302, answer.text
+
+    def connect(self, account: str = "luna.ceramics") -> requests.Response:
+        """The Connect button, the consent page (allowed), and back."""
+        to_instagram = self.submit("/accounts/", "/accounts/connect")
+        authorize = requests.Request("GET", to_instagram.headers["Location"]).prepare()
+        asked = dict(pair.split("=", 1) for pair in authorize.url.split("?", 1)[1].split("&"))
+        back = self.control(
+            "authorize",
+            account=account,
+            redirect_uri=f"{self.url}/oauth/instagram/callback",
+            state=asked["state"],
+            scope="instagram_business_basic,instagram_business_manage_messages",
+        )
+        query = {"code": back["code"], "state": asked["state"]}
+        return self.get("/oauth/instagram/callback", params=query)
+
+    def say(self, text: str, customer: str = "mila.tests", **more) -> dict:
+        return self.control("say", account="luna.ceramics", customer=customer, text=text, **more)
+
+    def post_webhook(self, body: bytes) -> requests.Response:
+        """As Meta does, on a connection of its own."""
+        key = APP_SECRETS.split(",")[0].encode()
+        signature = hmac.new(key, body, hashlib.sha256).hexdigest()
+        return requests.post(
+            f"{self.url}/webhooks/instagram",
+            data=body,
+            headers={"X-Hub-Signature-256": f"sha256={signature}"},
+            timeout=10,
+        )
+
+    def sent_by_api(self) -> list[str]:
+        conversations = self.control("state", method="GET")["conversations"]
+        return [
+            message["content"].get("text")
+            for conversation in conversations
+            for message in conversation["messages"]
+            if message["by"] == "api"
+        ]
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    # The database, looked at from outside the site
+
+    def rows(self, query: str) -> list[tuple]:
+        if self.database_url.startswith("sqlite"):
+            import sqlite3
+
+            database = sqlite3.connect(self.database_url.removeprefix("sqlite:///"))
+            try:
+                return database.execute(query).fetchall()
+            finally:
+                database.close()
+        with psycopg.connect(self.database_url) as database:
+            return database.execute(query).fetchall()
+
+
+def _fresh_database(folder: Path) -> tuple[str, Callable[[], None]]:
+    """A database of the kind that the tests run on, and how to be rid of it."""
+    server = os.environ.get("DATABASE_URL", "")
+    if not server.startswith(("postgres://", "postgresql://")):
+        return f"sqlite:///{folder / 'site.db'}", lambda: None
+    name = f"instamsg_site_{os.getpid()}_{time.monotonic_ns()}"
+    base = server.rsplit("/", 1)[0]
+
+    def administer(sql: str) -> None:
+        with psycopg.connect(server, autocommit=True) as database:
+            database.execute(sql)
+
+    administer(f"CREATE DATABASE {name}")
+    return f"{base}/{name}", lambda: administer(f"DROP DATABASE {name} WITH (FORCE)")

@@ -1,0 +1,151 @@
+"""kill -9 at any moment: no accepted webhook is lost, and nothing is sent twice."""
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+
+import pytest
+import requests
+
+from .running_site import RunningSite, eventually
+
+pytestmark = pytest.mark.processes
+
+SECONDS = 8
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    with RunningSite(tmp_path_factory.mktemp("kills")) as site:
+        site.log_in()
+        site.connect()
+        yield site
+
+
+@pytest.fixture
+def rng():
+    seed = random.randrange(2**32)  # noqa: S311  (moments of a kill, no secret)
+    print(f"seed {seed}")  # noqa: T201  (what a failing run needs)
+    return random.Random(seed)  # noqa: S311
+
+
+def text_from(igsid: str, mid: str, account: str) -> bytes:
+    event = {
+        "sender": {"id": igsid},
+        "recipient": {"id": account},
+        "timestamp": int(time.time() * 1000),
+        "message": {"mid": mid, "text": f"text of {mid}"},
+    }
+    entry = {"id": account, "time": event["timestamp"], "messaging": [event]}
+    return json.dumps({"object": "instagram", "entry": [entry]}).encode()
+
+
+def test_no_webhook_that_got_its_200_is_lost(site, rng):
+    ((account,),) = site.rows("SELECT instagram_account_id FROM accounts")
+    accepted, stop = [], threading.Event()
+
+    def deliver(sender: int) -> None:
+        n = 0
+        while not stop.is_set():
+            n += 1
+            mid = f"mid-{sender}-{n}"
+            with suppress(requests.RequestException):  # Killed meanwhile: no promise was made.
+                if site.post_webhook(text_from(str(9000 + sender), mid, account)).ok:
+                    accepted.append(mid)
+
+    senders = [threading.Thread(target=deliver, args=(n,)) for n in range(4)]
+    for sender in senders:
+        sender.start()
+    end = time.monotonic() + SECONDS
+    kills = Counter()
+    while time.monotonic() < end:
+        time.sleep(rng.uniform(0.2, 1.2))
+        name = rng.choice(["web", "worker"])
+        site.kill(getattr(site, name))
+        getattr(site, f"start_{name}")()
+        kills[name] += 1
+    stop.set()
+    for sender in senders:
+        sender.join()
+
+    assert kills.total() >= 3
+    assert len(accepted) > 100
+    # A dead worker's leases end after a minute; the clock need not be waited for.
+    expire_leases(site)
+
+    def missing() -> set[str]:
+        return set(accepted) - {mid for (mid,) in site.rows("SELECT mid FROM messages")}
+
+    eventually(lambda: not missing(), 60)
+    counts = Counter(mid for (mid,) in site.rows("SELECT mid FROM messages"))
+    assert max(counts.values()) == 1
+
+
+def test_nothing_is_sent_twice(site, rng):
+    said = site.say("Hello")
+    query = f"SELECT id FROM conversations WHERE igsid = '{said['igsid']}'"
+    ((pk,),) = eventually(lambda: site.rows(query))
+    thread = f"/conversations/{pk}/"
+    site.control("faults", endpoint="messages", latency=0.05, times=1000)
+    written = []
+    for n in range(30):
+        text = f"answer {n}"
+        assert site.submit(thread, f"{thread}reply", text=text).status_code == 302
+        written.append(text)
+        if rng.random() < 0.4:
+            time.sleep(rng.uniform(0, 0.15))
+            site.kill(site.worker)
+            site.start_worker()
+
+    def is_settled() -> bool:
+        expire_leases(site)
+        states = Counter(
+            state for (state,) in site.rows("SELECT status FROM messages WHERE is_from_here")
+        )
+        return not states["queued"] and not states["sending"]
+
+    eventually(is_settled, 90)
+    site.control("flush")
+    sent = site.sent_by_api()
+    assert max(Counter(sent).values()) == 1
+    states = dict(site.rows("SELECT text, status FROM messages WHERE is_from_here"))
+    assert sorted(states) == sorted(written)
+    for text in written:
+        # Sent means sent; what is not known is said not to be known.
+        assert states[text] == "sent" if text in sent else states[text] == "unconfirmed", text
+    assert [text for text in written if text in sent] == sent
+
+
+def test_killing_the_servers_main_process_alone_leaves_no_worker_of_it_behind(site):
+    import os
+    import signal
+
+    group = site.web.pid
+    os.kill(site.web.pid, signal.SIGKILL)
+    site.web.wait()
+
+    def is_gone() -> bool:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    eventually(is_gone, 5)
+    site.start_web()
+    assert site.get("/login").ok
+
+
+def expire_leases(site) -> None:
+    """Make what dead workers hold due now, as a minute would, and have a worker look."""
+    site.manage("shell", "-v0", "-c", """
+from django.utils import timezone
+from messaging.models import Message, WebhookEvent
+from messaging.tasks import sweep
+for model in (WebhookEvent, Message):
+    model.objects.filter(due_at__isnull=False).update(due_at=timezone.now())
+sweep.call_local()
+""")  # fmt: skip
