@@ -6,15 +6,16 @@ and the Graph API's error handling. Ids are strings; they exceed 2^53.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ssl import SSLCertVerificationError
 from typing import Any
 from urllib.parse import urlencode
 
 import requests
 from django.conf import settings
 from django.utils import timezone
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
 
-from .instagram_errors import InstagramError, NoAnswer, NotSent, Refused, meaning_of
+from .instagram_errors import NoAnswer, NotSent, Refused, meaning_of
 
 # One pool of connections per process. Nothing of the environment's proxies or .netrc is used,
 # and no redirect is followed: the token would go with it.
@@ -208,9 +209,9 @@ def _never_left(exc: requests.RequestException) -> bool:
     """Whether no connection was made: only then is a repeat surely the first."""
     cause = exc.args[0] if exc.args else None
     reason = getattr(cause, "reason", cause)
-    return isinstance(exc, requests.exceptions.SSLError) or isinstance(
-        reason, NewConnectionError | ConnectTimeoutError
-    )
+    if isinstance(reason, SSLError):  # Of the handshake, or in the midst of an answer?
+        return any(isinstance(arg, SSLCertVerificationError) for arg in reason.args)
+    return isinstance(reason, NewConnectionError | ConnectTimeoutError)
 
 
 def _text(answer: dict[str, Any], name: str) -> str:

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from . import connecting
 from .forms import InvitationForm, NewColleagueForm
-from .models import Account, Invitation, Membership, Role, TokenUnreadable
+from .models import Account, Invitation, Membership, TokenUnreadable
 
 BROWSER_COOKIE = "connect_browser"
 

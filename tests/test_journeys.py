@@ -73,9 +73,7 @@ def test_a_message_typed_on_the_shops_own_phone_appears(site, thread):
 def test_cancelling_at_instagram_ends_on_a_page_that_says_so(site):
     to_instagram = site.submit("/accounts/", "/accounts/connect").headers["Location"]
     state = to_instagram.split("state=")[1].split("&")[0]
-    back = site.get(
-        "/oauth/instagram/callback", params={"error": "access_denied", "state": state}
-    )
+    back = site.get("/oauth/instagram/callback", params={"error": "access_denied", "state": state})
     assert back.status_code == 400
     assert "cancelled" in back.text
 
