@@ -134,5 +134,7 @@ def configuration(*, level: str, style: str, secrets: Sequence[str]) -> dict[str
             # The stock configuration would add handlers without the filter.
             "django": {"handlers": [], "level": level, "propagate": True},
             "django.server": {"handlers": [], "level": level, "propagate": True},
+            # At DEBUG it writes every value of every row: texts, names, ciphertext.
+            "django.db.backends": {"level": "INFO"},
         },
     }

@@ -124,6 +124,8 @@ def test_the_token_is_nowhere_but_encrypted_in_its_column(site, thread):
     for name in ("accounts page", "admin list", "admin form", "log", "error page"):
         assert stored[1].encode() not in places[name], name
     assert b"sealed:gAAAAA" in places["dumpdata"]
+    for text in ("Is it still available?", "Yes, it is!", "Quickly?", "From phone"):
+        assert text not in site.log
 
 
 def _everything_in_the_database(site):
