@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404
 from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from . import connecting
@@ -26,6 +27,7 @@ class PasswordResetView(auth.PasswordResetView):
     extra_context = {"can_send_mail": settings.EMAIL_IS_CONFIGURED}
 
 
+@never_cache
 @login_required
 @require_GET
 def account_list(request):
@@ -33,6 +35,7 @@ def account_list(request):
     return render(request, "accounts/account_list.html", {"accounts": accounts})
 
 
+@never_cache
 @login_required
 @require_GET
 def account(request, pk):

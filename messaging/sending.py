@@ -3,7 +3,7 @@
 import logging
 import random
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -42,8 +42,8 @@ def queue_reply(
 ) -> Message:
     """Write `text` down as the next message of the conversation, to be sent by a worker.
 
-    The same `submission` again gives the message that it made the first time. Raises
-    ReplyRefused.
+    `submission` names the form that was filled in: the same text from the same form, a second
+    click, gives the message of the first. Raises ReplyRefused.
     """
     text = text.replace("\r\n", "\n").strip()
     if not text:
@@ -60,6 +60,8 @@ def queue_reply(
             "The 24-hour window is closed: Instagram lets you answer again once the customer "
             "has written."
         )
+    if submission:  # Another text from a form that the Back button brought back is a new message.
+        submission = uuid5(submission, text)
     try:
         with transaction.atomic():
             message = Message.objects.create(

@@ -57,12 +57,14 @@ def _receive(request):
     return HttpResponse("EVENT_RECEIVED", content_type="text/plain")
 
 
+@never_cache
 @login_required
 @require_GET
 def inbox(request):
     return render(request, "messaging/inbox.html", _list_context(request))
 
 
+@never_cache
 @login_required
 @require_GET
 def conversation(request, pk):
@@ -73,6 +75,7 @@ def conversation(request, pk):
     return _conversation_page(request, conversation, ReplyForm(initial={"submission": uuid4()}))
 
 
+@never_cache
 @login_required
 @require_POST
 def reply(request, pk):

@@ -70,6 +70,13 @@ def test_the_same_form_sent_twice_sends_one_message(instagram, open_conversation
     assert instagram.sent_by_api() == ["once"]
 
 
+def test_another_text_from_a_form_that_came_back_is_another_message(open_conversation):
+    submission = uuid4()
+    for text in ("first", "second", "second"):
+        sending.queue_reply(open_conversation, text, submission=submission)
+    assert list(Message.objects.values_list("text", flat=True)) == ["first", "second"]
+
+
 @pytest.mark.parametrize("text", ["x" * 1001, "é" * 501, "👍" * 251, "", " \n\t", "a\0b"])
 def test_what_instagram_would_refuse_is_refused_before_it_is_stored(open_conversation, text):
     with pytest.raises(sending.ReplyRefused):
