@@ -20,6 +20,7 @@ from accounts.models import Account, TokenUnreadable, User
 
 from .models import Conversation, Message
 from .queues import LEASE, Drain
+from .wire import UNSTORABLE
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +49,9 @@ def queue_reply(
     text = text.replace("\r\n", "\n").strip()
     if not text:
         raise ReplyRefused("Write something first.")
-    if "\0" in text:
-        raise ReplyRefused("The text holds a NUL character, which cannot be sent.")
-    if (size := len(text.encode("utf-8", "surrogatepass"))) > MAX_BYTES:
+    if UNSTORABLE.search(text):
+        raise ReplyRefused("The text holds a character that cannot be sent.")
+    if (size := len(text.encode())) > MAX_BYTES:
         raise ReplyRefused(
             f"Instagram takes at most {MAX_BYTES} bytes; this text has {size}. Letters outside "
             "the Latin alphabet and emoji count two to four each. Send it in two parts."

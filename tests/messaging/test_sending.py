@@ -77,7 +77,7 @@ def test_another_text_from_a_form_that_came_back_is_another_message(open_convers
     assert list(Message.objects.values_list("text", flat=True)) == ["first", "second"]
 
 
-@pytest.mark.parametrize("text", ["x" * 1001, "é" * 501, "👍" * 251, "", " \n\t", "a\0b"])
+@pytest.mark.parametrize("text", ["x" * 1001, "é" * 501, "👍" * 251, "", " \n\t", "a\0b", "a\ud83d"])
 def test_what_instagram_would_refuse_is_refused_before_it_is_stored(open_conversation, text):
     with pytest.raises(sending.ReplyRefused):
         sending.queue_reply(open_conversation, text)
