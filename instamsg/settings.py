@@ -1,37 +1,16 @@
 """All settings, read once from the environment and typed. `.env.example` explains each one."""
 
 import os
-from collections import ChainMap
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from crypto import secrets
 from crypto.keyring import KeyRing
 
 from . import logs
-
-BASE_DIR = Path(__file__).resolve().parent.parent
-
-# --- The environment: the process's own wins over the file -------------------------------------
-
-
-class DotEnv(environ.Env):
-    """Keeps the variables of the file apart from those of the process."""
-
-    ENVIRON: dict[str, str] = {}
-
-
-env_file_name = os.environ.get("ENV_FILE", ".env")
-ENV_FILE = BASE_DIR / env_file_name if env_file_name else None
-if ENV_FILE and ENV_FILE.is_file():
-    DotEnv.read_env(ENV_FILE)
-
-env = environ.Env()
-env.ENVIRON = ChainMap(os.environ, DotEnv.ENVIRON)
-LAYERS = (os.environ, DotEnv.ENVIRON)
+from .environment import BASE_DIR, ENV_FILE, LAYERS, env  # noqa: F401  (ENV_FILE is a setting)
 
 ENVIRONMENT = env.str("ENVIRONMENT", default="production")
 if ENVIRONMENT not in ("development", "production"):
@@ -309,6 +288,7 @@ LOGGING = logs.configuration(
         *filter(None, [session_secret, INSTAGRAM_VERIFY_TOKEN]),
         *session_secret_fallbacks,
         *INSTAGRAM_APP_SECRETS,
+        *(urlsplit(url).password or "" for url in (database_url, task_queue_url, email_url) if url),
     ],
 )
 DEFAULT_EXCEPTION_REPORTER = "instamsg.logs.RedactingReporter"
