@@ -134,6 +134,12 @@ def configuration(*, level: str, style: str, secrets: Sequence[str]) -> dict[str
             # The stock configuration would add handlers without the filter.
             "django": {"handlers": [], "level": level, "propagate": True},
             "django.server": {"handlers": [], "level": level, "propagate": True},
+            # The worker gives this one a handler of its own, unless it has one.
+            "huey": {
+                "handlers": ["console"],
+                "level": "WARNING" if level == "INFO" else level,
+                "propagate": False,
+            },
             # At DEBUG it writes every value of every row: texts, names, ciphertext.
             "django.db.backends": {"level": "INFO"},
         },
