@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import transaction
+from django.dispatch import Signal
 from django.urls import reverse
 from django.utils import timezone
 
@@ -32,8 +33,17 @@ WEBHOOK_FIELDS = [
 ]
 
 
+account_connected = Signal()
+"""Sent with `account` after it has a new token: what waited for that may go on."""
+
+
 class ConnectFailed(Exception):
-    """The account was not connected. `title` says what happened, `advice` what to do."""
+    """The account was not connected. `title` says what happened, `advice` what to do.
+
+    `account` is the one that was to be reconnected, if it was one.
+    """
+
+    account: Account | None = None
 
     def __init__(self, title: str, advice: str, *, status: int = 400):
         super().__init__(title)
@@ -81,25 +91,11 @@ def finish(user: User, browser: str, query: Mapping[str, str]) -> Connected:
     `query` is the callback's query string. Raises ConnectFailed; nothing is stored then.
     """
     attempt = _claim(user, browser, query.get("state", ""))
-    if query.get("error"):
-        raise ConnectFailed(
-            "You cancelled at Instagram",
-            "Nothing was changed. Connect again whenever you like.",
-        )
-    if not query.get("code"):
-        raise ConnectFailed(
-            "Instagram sent no authorization code", "Please connect again from the start."
-        )
     try:
-        grant = instagram.exchange_code(query["code"], redirect_uri=redirect_uri())
-        _require_permissions(grant)
-        client = InstagramClient(grant.token)
-        profile = client.me()
-    except InstagramError as exc:
-        raise _explained(exc) from None
-    _require_right_account(profile, attempt.account)
-    account, is_new = _store(user, profile, grant)
-    return Connected(account, is_new, warning=_subscribe(account, client))
+        return _finish(user, query, attempt.account)
+    except ConnectFailed as exc:
+        exc.account = attempt.account
+        raise
 
 
 def retry_subscription(account: Account) -> str:
@@ -118,11 +114,18 @@ def disconnect(account: Account) -> None:
     """
     with suppress(InstagramError, TokenUnreadable):
         account.client().unsubscribe()
-    account.access_token = account.token_issued_at = account.token_expires_at = None
-    account.subscribed_fields = []
-    account.problem = account.problem_reason = ""
-    account.problem_at = None
-    account.save()
+    changes = {
+        "access_token": None,
+        "token_issued_at": None,
+        "token_expires_at": None,
+        "subscribed_fields": [],
+        "problem": "",
+        "problem_reason": "",
+        "problem_at": None,
+    }
+    # Unless it was connected anew while Instagram was asked.
+    same_token = Account.objects.filter(pk=account.pk, token_issued_at=account.token_issued_at)
+    same_token.update(**changes)
 
 
 def _claim(user: User, browser: str, state: str) -> ConnectAttempt:
@@ -143,6 +146,29 @@ def _claim(user: User, browser: str, state: str) -> ConnectAttempt:
             "If the account is not on the accounts page, connect again from there.",
         )
     return attempt
+
+
+def _finish(user: User, query: Mapping[str, str], wanted: Account | None) -> Connected:
+    if query.get("error"):
+        raise ConnectFailed(
+            "You cancelled at Instagram",
+            "Nothing was changed. Connect again whenever you like.",
+        )
+    if not query.get("code"):
+        raise ConnectFailed(
+            "Instagram sent no authorization code", "Please connect again from the start."
+        )
+    try:
+        grant = instagram.exchange_code(query["code"], redirect_uri=redirect_uri())
+        _require_permissions(grant)
+        client = InstagramClient(grant.token)
+        profile = client.me()
+    except InstagramError as exc:
+        raise _explained(exc) from None
+    _require_right_account(profile, wanted)
+    account, is_new = _store(user, profile, grant)
+    account_connected.send(Account, account=account)
+    return Connected(account, is_new, warning=_subscribe(account, client))
 
 
 def _explained(exc: InstagramError) -> ConnectFailed:

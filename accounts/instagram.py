@@ -6,6 +6,7 @@ and the Graph API's error handling. Ids are strings; they exceed 2^53.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from http.cookiejar import DefaultCookiePolicy
 from ssl import SSLCertVerificationError
 from typing import Any
 from urllib.parse import urlencode
@@ -21,6 +22,8 @@ from .instagram_errors import NoAnswer, NotSent, Refused, meaning_of
 # and no redirect is followed: the token would go with it.
 _http = requests.Session()
 _http.trust_env = False
+# One account's cookies are not to go with another's calls.
+_http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,11 @@ def exchange_code(code: str, *, redirect_uri: str) -> Grant:
             "access_token": _text(short, "access_token"),
         },
     )
-    lifetime = timedelta(seconds=int(_text(long, "expires_in")))
-    return Grant(_text(long, "access_token"), timezone.now() + lifetime, permissions)
+    expires_in = _text(long, "expires_in")
+    if not expires_in.isdecimal() or len(expires_in) > 10:
+        raise Refused("Instagram's answer does not say how long the token is valid.")
+    expires_at = timezone.now() + timedelta(seconds=int(expires_in))
+    return Grant(_text(long, "access_token"), expires_at, permissions)
 
 
 class InstagramClient:

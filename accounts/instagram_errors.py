@@ -94,11 +94,11 @@ def meaning_of(status: int, body: Any, *, is_read: bool) -> InstagramError:
         body: the decoded JSON, in either of Instagram's two envelopes, or None.
         is_read: the call changes nothing, so an unclear failure may simply be tried again.
     """
-    code, subcode, message, trace = _read(body)
+    code, subcode, message, trace, is_transient = _read(body)
     details = {"code": code, "subcode": subcode, "trace": trace}
     if about := ABOUT_ONE_MESSAGE.get((code, subcode)):
         return Refused(about, **details)
-    if code in TOKEN_DEAD:
+    if code in TOKEN_DEAD or (code == 2500 and "access token" in message):
         reason = TOKEN_REASONS.get(subcode, "Instagram no longer accepts the access token.")
         return TokenRejected(reason, **details)
     if code == 100 and message.startswith("Unsupported request - method type"):
@@ -107,7 +107,7 @@ def meaning_of(status: int, body: Any, *, is_read: bool) -> InstagramError:
         return Withheld(f"{NOT_PERMITTED_NOW}: {message or status}", **details)
     if code in LIMITS or status == 429:
         return RateLimited("Instagram asks to slow down.", **details)
-    if code in UNCLEAR or status >= 500:
+    if code in UNCLEAR or status >= 500 or is_transient:
         unclear = RateLimited if is_read else NoAnswer
         return unclear("Instagram reported a passing fault.", **details)
     if body is None:
@@ -115,8 +115,8 @@ def meaning_of(status: int, body: Any, *, is_read: bool) -> InstagramError:
     return Refused(f"Instagram refused: {message or f'HTTP {status}'}", **details)
 
 
-def _read(body: Any) -> tuple[int | None, int | None, str, str]:
-    """Code, subcode, message and trace from the Graph API's or the OAuth host's envelope."""
+def _read(body: Any) -> tuple[int | None, int | None, str, str, bool]:
+    """Code, subcode, message, trace, and whether it will pass; from either envelope."""
     body = body if isinstance(body, dict) else {}
     error = body.get("error")
     if isinstance(error, dict):
@@ -125,9 +125,10 @@ def _read(body: Any) -> tuple[int | None, int | None, str, str]:
             _number(error.get("error_subcode")),
             str(error.get("message") or ""),
             str(error.get("fbtrace_id") or ""),
+            error.get("is_transient") is True,
         )
     # The OAuth host's `code` is an HTTP status: it names no Graph error.
-    return None, None, str(body.get("error_message") or error or ""), ""
+    return None, None, str(body.get("error_message") or error or ""), "", False
 
 
 def _number(value: Any) -> int | None:

@@ -3,11 +3,11 @@
 import hashlib
 import logging
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
-from django.db.models import Exists, OuterRef, Subquery
+from django.db.models import Exists, OuterRef, Q, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
@@ -19,6 +19,7 @@ from .instagram import InstagramClient
 logger = logging.getLogger(__name__)
 
 EXPIRING = timedelta(days=14)
+HOLD = timedelta(minutes=15)
 
 
 def digest(text: str) -> str:
@@ -48,6 +49,20 @@ def new_account_id() -> str:
 class AccountQuerySet(models.QuerySet):
     def for_user(self, user: User) -> "AccountQuerySet":
         return self.filter(Exists(Membership.objects.filter(account=OuterRef("pk"), user=user)))
+
+    def worth_trying(self) -> "AccountQuerySet":
+        """Those that may send, as far as is known.
+
+        One that Instagram holds is tried again now and then, and one whose token no key opened
+        each time it is asked: the right secret may be back.
+        """
+        now = timezone.now()
+        return self.filter(
+            Q(token_expires_at=None) | Q(token_expires_at__gt=now),
+            Q(problem__in=["", Account.Problem.UNREADABLE])
+            | Q(problem=Account.Problem.HELD, problem_at__lt=now - HOLD),
+            access_token__isnull=False,
+        )
 
     def with_role_of(self, user: User) -> "AccountQuerySet":
         mine = Membership.objects.filter(account=OuterRef("pk"), user=user)
@@ -156,12 +171,16 @@ class Account(models.Model):
         return InstagramClient(token)
 
     def note_problem(self, problem: "Account.Problem", reason: str) -> None:
-        self.problem, self.problem_reason, self.problem_at = problem, reason, timezone.now()
-        self.save(update_fields=["problem", "problem_reason", "problem_at", "updated_at"])
+        self._set_problem(problem, reason, timezone.now())
 
     def clear_problem(self) -> None:
-        self.problem, self.problem_reason, self.problem_at = "", "", None
-        self.save(update_fields=["problem", "problem_reason", "problem_at", "updated_at"])
+        self._set_problem("", "", None)
+
+    def _set_problem(self, problem: str, reason: str, moment: datetime | None) -> None:
+        self.problem, self.problem_reason, self.problem_at = problem, reason, moment
+        # What was learned of an old token says nothing of one that came meanwhile.
+        same_token = Account.objects.filter(pk=self.pk, token_issued_at=self.token_issued_at)
+        same_token.update(problem=problem, problem_reason=reason, problem_at=moment)
 
     def is_owned_by(self, user: User) -> bool:
         return self.memberships.filter(user=user, role=Role.OWNER).exists()
@@ -240,6 +259,23 @@ class Invitation(OneTime):
 
     def __str__(self) -> str:
         return f"invitation to {self.account} ({self.role})"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may still be used: an owner who has left takes their invitations along."""
+        is_unused = self.used_at is None and not self.is_expired
+        return is_unused and self.account.is_owned_by(self.invited_by)
+
+    def admit(self, user: User) -> None:
+        """Make `user` a member, or an owner; nobody is made less than they are."""
+        membership, is_new = Membership.objects.get_or_create(
+            user=user, account=self.account, defaults={"role": self.role}
+        )
+        if not is_new and self.role == Role.OWNER:
+            membership.role = Role.OWNER
+            membership.save(update_fields=["role"])
+        self.used_by = user
+        self.save(update_fields=["used_by"])
 
 
 class ConnectAttempt(OneTime):

@@ -11,20 +11,31 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import (
+    require_GET,
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
 
 from . import connecting
 from .forms import InvitationForm, NewColleagueForm
-from .models import Account, Invitation, Membership, TokenUnreadable
+from .models import Account, Invitation, TokenUnreadable
 
 BROWSER_COOKIE = "connect_browser"
+INVITATION = "invitation"
 
 
 class PasswordResetView(auth.PasswordResetView):
     """Says so when the site cannot send mail, rather than letting people wait for one."""
 
     extra_context = {"can_send_mail": settings.EMAIL_IS_CONFIGURED}
+    # Not the request's host: whoever asks could choose where the link leads.
+    extra_email_context = dict(
+        zip(("protocol", "domain"), settings.PUBLIC_BASE_URL.split("://", 1), strict=True)
+    )
 
 
 @never_cache
@@ -64,7 +75,8 @@ def connect(request, pk=None):
         httponly=True,
         secure=settings.IS_HTTPS,
         samesite="Lax",
-        path="/oauth/",
+        # Read where the way begins and where it ends.
+        path="/",
     )
     return response
 
@@ -122,14 +134,22 @@ def invite(request, pk):
         role=form.cleaned_data["role"],
         invited_by=request.user,
     )
-    link = f"{settings.PUBLIC_BASE_URL}/accounts/invitations/{secret}"
+    link = settings.PUBLIC_BASE_URL + reverse("invitation_link", args=[secret])
     return render(request, "accounts/invitation_made.html", {"account": account, "link": link})
 
 
-@require_http_methods(["GET", "POST"])
-def invitation(request, secret):
-    invitation = Invitation.objects.find(secret)
-    if invitation is None or invitation.used_at or invitation.is_expired:
+@require_safe
+def invitation_link(request, secret):
+    """Takes the secret out of the address, and so out of logs, histories and referrers."""
+    request.session[INVITATION] = secret
+    return redirect("invitation")
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def invitation(request):
+    invitation = Invitation.objects.find(request.session.get(INVITATION, ""))
+    if invitation is None or not invitation.is_open:
         return render(request, "accounts/invitation_over.html", status=410)
     form = None
     if not request.user.is_authenticated:
@@ -139,12 +159,10 @@ def invitation(request, secret):
             if not invitation.use():
                 return render(request, "accounts/invitation_over.html", status=410)
             user = form.save() if form else request.user
-            Membership.objects.get_or_create(
-                user=user, account=invitation.account, defaults={"role": invitation.role}
-            )
-            Invitation.objects.filter(pk=invitation.pk).update(used_by=user)
+            invitation.admit(user)
         if form:
             login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+        request.session.pop(INVITATION, None)
         messages.success(request, f"You now answer for @{invitation.account.username}.")
         return redirect("inbox")
     context = {"invitation": invitation, "form": form}

@@ -9,6 +9,8 @@ from django.utils import timezone
 from .keyring import get_keyring
 
 ALGORITHM = "HS256"
+LEEWAY = 30
+"""Seconds by which the clocks of two web hosts may differ."""
 
 
 class InvalidBearerToken(Exception):
@@ -48,6 +50,7 @@ def verify(token: str, *, audience: str) -> Verified:
             algorithms=[ALGORITHM],
             audience=audience,
             options={"require": ["exp", "iat", "aud"]},
+            leeway=LEEWAY,
         )
     except jwt.InvalidTokenError as exc:
         raise InvalidBearerToken(str(exc)) from None

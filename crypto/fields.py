@@ -46,6 +46,7 @@ class EncryptedTextField(models.TextField):
     """
 
     descriptor_class = SealedAttribute
+    empty_strings_allowed = False
 
     def __init__(self, *args: Any, clears: tuple[str, ...] = (), **kwargs: Any):
         self.clears = tuple(clears)
@@ -60,10 +61,17 @@ class EncryptedTextField(models.TextField):
         return name, path, args, kwargs
 
     def seal(self, value: str | Sealed | None) -> Any:
-        """`value` as it may stand on an instance. Raises ValueError for empty text."""
+        """`value` as it may stand on an instance.
+
+        Raises ValueError for empty text, TypeError for what is neither text nor sealed.
+        """
         if value == "":
             raise ValueError(f"{self.name}: an empty text is no secret; assign None to clear it.")
-        return Sealed(get_keyring().encrypt(value)) if isinstance(value, str) else value
+        if isinstance(value, str):
+            return Sealed(get_keyring().encrypt(value))
+        if value is None or isinstance(value, Sealed) or hasattr(value, "resolve_expression"):
+            return value
+        raise TypeError(f"{self.name} takes text or None, not {type(value).__name__}.")
 
     def from_db_value(self, value, expression, connection):
         return None if value is None else Sealed(value)

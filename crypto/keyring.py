@@ -83,7 +83,7 @@ class KeyRing:
         for key in self.keys:
             try:
                 return key.fernet.decrypt(ciphertext).decode()
-            except InvalidToken:
+            except (InvalidToken, ValueError):  # The latter: text that no Fernet ever wrote.
                 continue
         raise DecryptionError(self._why_not(ciphertext))
 

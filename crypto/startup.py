@@ -25,7 +25,8 @@ ANNOUNCED = "SESSION_SECRET_ANNOUNCED"
 
 def refuse_to_start() -> None:
     """End this process with one message unless every check tagged `startup` passes."""
-    serious = [m for m in checks.run_checks(tags=[STARTUP]) if m.is_serious()]
+    found = [m for m in checks.run_checks(tags=[STARTUP]) if m.is_serious()]
+    serious = sorted(found, key=lambda m: (m.id, m.msg))
     if serious:
         reasons = "\n\n".join(f"{m.msg}\n{m.hint}\n({m.id})" for m in serious)
         sys.stderr.write(f"InstaMsg does not start.\n\n{reasons}\n")

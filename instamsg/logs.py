@@ -23,6 +23,7 @@ PARAMETERS = re.compile(
     r"[\"']?\s*[=:]\s*[\"']?)[^\s&\"',}]+",
     re.IGNORECASE,
 )
+LINKS = re.compile(r"(/accounts/invitations/|/password/reset/[^/\s]+/)[\w-]{16,}")
 BEARER = re.compile(r"(Bearer\s+)[\w.~+/=-]{12,}", re.IGNORECASE)
 
 STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
@@ -42,7 +43,8 @@ class Redactor:
         if self.known:
             text = self.known.sub(REDACTED, text)
         text = PARAMETERS.sub(rf"\1{REDACTED}", text)
-        return TOKENS.sub(REDACTED, BEARER.sub(rf"\1{REDACTED}", text))
+        text = LINKS.sub(rf"\1{REDACTED}", BEARER.sub(rf"\1{REDACTED}", text))
+        return TOKENS.sub(REDACTED, text)
 
 
 redact = Redactor()
@@ -58,7 +60,11 @@ class SensitiveDataFilter(logging.Filter):
     formatter = logging.Formatter()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = redact(record.getMessage()), None
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # A wrong placeholder must not stop the caller.
+            message = f"{record.msg} {record.args}"
+        record.msg, record.args = redact(message), None
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatter.formatException(record.exc_info)
         if record.exc_text:

@@ -105,8 +105,12 @@ if IS_SQLITE:
 else:
     DATABASES["default"]["OPTIONS"] |= {
         "connect_timeout": DATABASE_WAIT,
-        "pool": {"min_size": 2, "max_size": 32, "timeout": DATABASE_WAIT},
+        # A server that vanished is noticed, not waited for.
+        "keepalives_idle": 30,
+        "tcp_user_timeout": 10_000,
+        "pool": {"min_size": 1, "max_size": 16, "timeout": DATABASE_WAIT},
     }
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 MEDIA_ROOT = Path(env.str("MEDIA_ROOT", default=str(BASE_DIR / "media")))
@@ -120,7 +124,12 @@ if queue.scheme == "sqlite":
     # create_tables would connect at import; run_huey makes them.
     queue_backend = {
         "huey_class": "huey.SqliteHuey",
-        "connection": {"filename": queue.path[1:], "fsync": False, "create_tables": False},
+        "connection": {
+            "filename": queue.path[1:],
+            "fsync": False,
+            "timeout": 1,
+            "create_tables": False,
+        },
     }
 elif queue.scheme in ("redis", "rediss"):
     queue_backend = {"huey_class": "huey.RedisHuey", "connection": {"url": task_queue_url}}

@@ -1,11 +1,13 @@
 """From stored events to conversations: the same rows in whatever order and number they come."""
 
 import logging
-from collections import defaultdict
+import time
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Q
 
 from accounts.models import Account
 
@@ -16,11 +18,15 @@ from .wire import MessageEvent, Unknown
 
 logger = logging.getLogger(__name__)
 
+Status = Message.Status
+
 BODIES = 20
 """Claimed at once."""
 
 EVENTS = 50
-"""Written in one transaction: about 10 ms on SQLite."""
+TURN = 0.01
+"""A transaction takes up to so many events of one conversation, and then further ones until so
+many seconds have passed."""
 
 ATTEMPTS = 5
 """How often a body is tried before its row says that it failed."""
@@ -29,6 +35,7 @@ ECHO_TOLERANCE = timedelta(minutes=15)
 """How far the echo of a send whose answer we missed may lie from the moment of the call."""
 
 Key = tuple[str, str]  # account id, igsid
+Part = tuple[Key, list[tuple[int, MessageEvent]]]  # each event with the pk of its row
 
 
 @Drain
@@ -47,22 +54,43 @@ def process() -> int:
             else:
                 by_conversation[place].append((row.pk, event))
 
-    broken: set[int] = set()
-    received = {row.pk: row.received_at for row in rows}
-    for key, found in by_conversation.items():
-        for start in range(0, len(found), EVENTS):
-            part = found[start : start + EVENTS]
-            try:
-                _project(key, [(event, received[pk]) for pk, event in part])
-            except Exception:
-                broken |= {pk for pk, _ in part}
-                logger.exception("events %s: not projected", sorted({pk for pk, _ in part}))
-            rest()
-
+    parts = [
+        (key, found[start : start + EVENTS])
+        # In one order everywhere, so that no two workers wait for each other's conversation.
+        for key, found in sorted(by_conversation.items())
+        for start in range(0, len(found), EVENTS)
+    ]
+    broken = _project_all(parts, {row.pk: row for row in rows})
     with transaction.atomic():
         for row in rows:
             _settle(row, notes[row.pk], is_broken=row.pk in broken)
     return len(rows)
+
+
+def _project_all(parts: list[Part], rows: dict[int, WebhookEvent]) -> set[int]:
+    """Project the parts in short transactions; returns the rows of which something failed."""
+    broken: set[int] = set()
+    waiting = deque(parts)
+    while waiting:
+        # A long batch must not outlive its lease.
+        WebhookEvent.objects.renew(rows.values())
+        tried: list[Part] = []
+        try:
+            with transaction.atomic():
+                end = time.monotonic() + TURN
+                while waiting and (not tried or time.monotonic() < end):
+                    tried.append(waiting.popleft())
+                    _project(*tried[-1], rows)
+        except Exception:
+            singles = [(key, [one]) for key, found in tried for one in found]
+            if len(singles) > 1:  # The good ones are not to wait for the bad one.
+                waiting.extendleft(reversed(singles))
+            else:
+                pk, _ = tried[0][1][0]
+                broken.add(pk)
+                logger.exception("event %s: not projected", pk)
+        rest()
+    return broken
 
 
 def _settle(row: WebhookEvent, notes: list[str], *, is_broken: bool) -> None:
@@ -102,72 +130,89 @@ def _place(event: MessageEvent | Unknown, accounts: dict[str, str]) -> Key | str
     return (accounts[instagram_id], other) if other else "message without a participant"
 
 
-def _project(key: Key, events: list[tuple[MessageEvent, datetime]]) -> None:
-    """Write one conversation's events, each with when it was received, in one transaction."""
+def _project(
+    key: Key, found: list[tuple[int, MessageEvent]], rows: dict[int, WebhookEvent]
+) -> None:
+    """Write events of one conversation; call it inside a transaction."""
     account_id, igsid = key
-    with transaction.atomic():
-        conversation, is_new = Conversation.objects.get_or_create(
-            account_id=account_id, igsid=igsid
-        )
-        change = conversation.next_change()
-        mids = [event.mid for event, _ in events]
-        known = {m.mid: m for m in Message.objects.filter(account_id=account_id, mid__in=mids)}
-        for event, received_at in events:
-            message = known.get(event.mid) or _our_own(conversation, event, received_at)
-            if message is None:
-                known[event.mid] = _store(conversation, event, received_at, change)
-            elif message.is_from_here and event.is_echo:
-                known[event.mid] = _confirm(message, event, received_at, change)
-        _note_times(conversation, known.values())
+    conversation, is_new = Conversation.objects.get_or_create(account_id=account_id, igsid=igsid)
+    change = conversation.next_change()
+    mids = [event.mid for _, event in found]
+    known = {m.mid: m for m in Message.objects.filter(account_id=account_id, mid__in=mids)}
+    heard_at = None
+    for pk, event in found:
+        moment = _moment(event, rows[pk].received_at)
+        message = known.get(event.mid) or _our_own(conversation, event, moment)
+        if message is None:
+            known[event.mid] = _store(conversation, event, moment, change)
+            heard_at = heard_at if event.is_echo else change
+        elif message.is_from_here and event.is_echo:
+            known[event.mid] = _confirm(message, event, moment, change)
+    _note_times(conversation, known.values(), heard_at)
     if is_new:
         participants.ask.hint()
 
 
-def _our_own(
-    conversation: Conversation, event: MessageEvent, received_at: datetime
-) -> Message | None:
+def _moment(event: MessageEvent, received_at: datetime) -> datetime:
+    """When it was written by Instagram's clock, unless that says tomorrow."""
+    if event.timestamp is None or event.timestamp > received_at + timedelta(days=1):
+        return received_at
+    return event.timestamp
+
+
+def _our_own(conversation: Conversation, event: MessageEvent, moment: datetime) -> Message | None:
     """The send that this echo belongs to, when Instagram's answer to it has not been seen (yet).
 
-    The echo may overtake the answer, or be all that comes after a crash. It carries no mark of
-    ours, so the text and the time have to tell.
+    The echo may overtake the answer, or be all that comes after a crash, even after a person has
+    settled the message. It carries no mark of ours, so the text and the time have to tell.
     """
     if not event.is_echo or not event.text:
         return None
-    moment = event.timestamp or received_at
     waiting = Message.objects.filter(
+        Q(status__in=[Status.SENDING, Status.UNCONFIRMED, Status.SENT])
+        | Q(status=Status.FAILED, error=Message.NOT_ARRIVED),
         conversation=conversation,
+        is_from_here=True,
         mid="",
-        status__in=[Message.Status.SENDING, Message.Status.UNCONFIRMED],
         called_at__range=(moment - ECHO_TOLERANCE, moment + ECHO_TOLERANCE),
     )
-    for message in waiting.order_by("pk"):
-        if message.text.strip() == event.text.strip():
-            return message
-    return None
+    equal = [message for message in waiting if message.text.strip() == event.text.strip()]
+    # The one under way rather than one of before, and then the nearest.
+    return min(
+        equal,
+        key=lambda m: (m.status != Status.SENDING, abs(m.called_at - moment)),
+        default=None,
+    )
 
 
-def _confirm(message: Message, event: MessageEvent, received_at: datetime, change: int) -> Message:
+def _confirm(message: Message, event: MessageEvent, moment: datetime, change: int) -> Message:
     """Our own message as Instagram has it: sent, under this id, at this time."""
-    message.mid = event.mid
-    message.status = Message.Status.SENT
-    message.timestamp = event.timestamp or received_at
-    message.error, message.change = "", change
-    message.due_at = message.lease = None
-    message.save(update_fields=["mid", "status", "timestamp", "error", "change", "due_at", "lease"])
+    changes = {
+        "mid": event.mid,
+        "status": Status.SENT,
+        "timestamp": moment,
+        "error": "",
+        "change": change,
+        "due_at": None,
+        "lease": None,
+    }
+    for name, value in changes.items():
+        setattr(message, name, value)
+    message.save(update_fields=list(changes))
     return message
 
 
 def _store(
-    conversation: Conversation, event: MessageEvent, received_at: datetime, change: int
+    conversation: Conversation, event: MessageEvent, moment: datetime, change: int
 ) -> Message:
     message = Message.objects.create(
         account_id=conversation.account_id,
         conversation=conversation,
         direction=Message.Direction.OUT if event.is_echo else Message.Direction.IN,
-        status=Message.Status.SENT if event.is_echo else Message.Status.RECEIVED,
+        status=Status.SENT if event.is_echo else Status.RECEIVED,
         mid=event.mid,
         text=event.text,
-        timestamp=event.timestamp or received_at,
+        timestamp=moment,
         change=change,
         due_at=None,
     )
@@ -180,14 +225,21 @@ def _store(
     return message
 
 
-def _note_times(conversation: Conversation, messages: Iterable[Message]) -> None:
-    """Both times only move forward; an echo never opens the window."""
-    conversation.refresh_from_db(fields=["last_message_at", "last_inbound_at"])
+def _note_times(
+    conversation: Conversation, messages: Iterable[Message], heard_at: int | None
+) -> None:
+    """Times only move forward; an echo never opens the window.
+
+    `heard_at` is the change number of what the customer newly said, if anything.
+    """
+    fields = ["last_message_at", "last_inbound_at", "last_inbound_change"]
+    conversation.refresh_from_db(fields=fields)
     for message in messages:
         conversation.last_message_at = _later(conversation.last_message_at, message.timestamp)
         if not message.is_out:
             conversation.last_inbound_at = _later(conversation.last_inbound_at, message.timestamp)
-    conversation.save(update_fields=["last_message_at", "last_inbound_at"])
+    conversation.last_inbound_change = heard_at or conversation.last_inbound_change
+    conversation.save(update_fields=fields)
 
 
 def _later(a: datetime | None, b: datetime) -> datetime:

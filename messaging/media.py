@@ -1,6 +1,7 @@
 """Pictures and other files: fetched by the worker, kept under opaque names, served to members."""
 
 import logging
+import time
 from datetime import timedelta
 from urllib.parse import SplitResult, urlsplit
 
@@ -17,6 +18,9 @@ from .queues import Drain
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 25 * 1024 * 1024
+SECONDS = 30
+"""For one download, well below a lease."""
+
 ATTEMPTS = 4
 KEPT = {"image", "video", "audio", "file"}
 """What customers send themselves. Stories and shared posts are others' work: never stored."""
@@ -60,37 +64,47 @@ def fetch() -> int:
 def _fetch(one: Attachment) -> None:
     try:
         data = _download(one.url)
+        _keep(one, data)
     except outbound_http.Forbidden as exc:
         _settle(one, state=Attachment.State.UNAVAILABLE, error=str(exc))
-    except requests.RequestException as exc:
+    except Exception as exc:  # The network's, the disk's, or what nobody thought of.
         logger.warning("attachment %s: %s", one.public_id, type(exc).__name__)
         if one.attempts < ATTEMPTS:
             one.retry_later(timedelta(seconds=5 * 4**one.attempts))
         else:
             _settle(one, state=Attachment.State.UNAVAILABLE, error="It could not be fetched.")
-    else:
-        content_type, extension = _type_of(data)
-        # The name says nothing, and cannot be guessed from the message.
-        one.file.save(f"{one.public_id}.{extension}", ContentFile(data), save=False)
-        _settle(one, state=Attachment.State.STORED, content_type=content_type, file=one.file.name)
 
 
-def _settle(one: Attachment, **changes: str) -> None:
-    """Record the outcome, and let open pages hear of it."""
+def _keep(one: Attachment, data: bytes) -> None:
+    content_type, extension = _type_of(data)
+    # The name says nothing, and cannot be guessed from the message.
+    one.file.save(f"{one.public_id}.{extension}", ContentFile(data), save=False)
+    name = one.file.name
+    if not _settle(one, state=Attachment.State.STORED, content_type=content_type, file=name):
+        one.file.storage.delete(name)  # Another worker has it, or the message is gone.
+
+
+def _settle(one: Attachment, **changes: str) -> bool:
+    """Record the outcome, if the row is still ours, and let open pages hear of it."""
     with transaction.atomic():
         change = one.message.conversation.next_change()
-        if one.settle(**changes):
-            Message.objects.filter(pk=one.message_id).update(change=change)
+        if not one.settle(**changes):
+            return False
+        Message.objects.filter(pk=one.message_id).update(change=change)
+        return True
 
 
 def _download(url: str) -> bytes:
     with outbound_http.get(url, allow=_is_instagrams) as answer:
         answer.raise_for_status()
         data = bytearray()
+        deadline = time.monotonic() + SECONDS
         for chunk in answer.iter_content(64 * 1024):
             data += chunk
             if len(data) > MAX_BYTES:
                 raise outbound_http.Forbidden("it is larger than 25 MB")
+            if time.monotonic() > deadline:
+                raise requests.Timeout("it comes too slowly")
         return bytes(data)
 
 

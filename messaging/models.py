@@ -16,7 +16,7 @@ from .queues import Queued, QueuedQuerySet
 WINDOW = timedelta(hours=24)
 """How long after the participant's last message an account may answer."""
 
-UNREAD = Q(last_inbound_at__isnull=False) & (Q(read_at=None) | Q(last_inbound_at__gt=F("read_at")))
+UNREAD = Q(last_inbound_change__gt=F("read_change"))
 
 
 class WebhookEvent(Queued):
@@ -78,7 +78,9 @@ class Conversation(models.Model):
 
     last_message_at = models.DateTimeField(null=True)
     last_inbound_at = models.DateTimeField(null=True)
-    read_at = models.DateTimeField(null=True)
+    # By change number, not by time: a message may arrive long after it was written.
+    last_inbound_change = models.PositiveBigIntegerField(default=0, editable=False)
+    read_change = models.PositiveBigIntegerField(default=0, editable=False)
     change = models.PositiveBigIntegerField(
         default=0, editable=False, help_text="Counts every change, so that pages can ask for news."
     )
@@ -114,16 +116,13 @@ class Conversation(models.Model):
 
     @property
     def is_unread(self) -> bool:
-        if self.last_inbound_at is None:
-            return False
-        return self.read_at is None or self.last_inbound_at > self.read_at
+        return self.last_inbound_change > self.read_change
 
     def mark_read(self) -> None:
-        """Whoever opens the thread has read it, for the whole team."""
+        """Whoever opens the thread has read it as it is here, for the whole team."""
         if self.is_unread:
-            # Instagram's clock may be ahead of ours.
-            self.read_at = max(timezone.now(), self.last_inbound_at)
-            self.save(update_fields=["read_at"])
+            self.read_change = self.change
+            self.save(update_fields=["read_change"])
 
     def next_change(self) -> int:
         """A number above every earlier one of this conversation; call it inside a transaction.
@@ -156,13 +155,19 @@ class MessageQuerySet(QueuedQuerySet):
         return self.filter(Q(timestamp__lt=message.timestamp) | same_moment)
 
     def due(self) -> Self:
-        """Queued ones, unless an earlier one of the same conversation is still on its way."""
+        """Queued ones of an account that can be tried, and with no earlier one of the same
+        conversation still on its way."""
         earlier = Message.objects.filter(
             conversation=OuterRef("conversation"),
             pk__lt=OuterRef("pk"),
             status__in=[Message.Status.QUEUED, Message.Status.SENDING],
         )
-        return super().due().filter(~Exists(earlier), status=Message.Status.QUEUED)
+        return (
+            super()
+            .due()
+            .filter(~Exists(earlier), status=Message.Status.QUEUED)
+            .filter(account__in=Account.objects.worth_trying())
+        )
 
 
 class Message(Queued):
@@ -202,6 +207,9 @@ class Message(Queued):
 
     objects = MessageQuerySet.as_manager()
 
+    NOT_ARRIVED = "Somebody looked: it did not arrive."
+    """The error of a message that a person found missing."""
+
     class Meta:
         db_table = "messages"
         ordering = ["timestamp", "pk"]
@@ -220,6 +228,11 @@ class Message(Queued):
             models.Index(fields=["conversation", "timestamp"], name="message_thread"),
             models.Index(fields=["conversation", "change"], name="message_change"),
             models.Index(fields=["due_at"], name="message_due", condition=Q(due_at__isnull=False)),
+            models.Index(
+                fields=["conversation", "id"],
+                name="message_under_way",
+                condition=Q(status__in=["queued", "sending"]),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -12,6 +12,12 @@ from requests.adapters import HTTPAdapter
 TIMEOUT = 15
 REDIRECTS = 3
 
+IPV4_INSIDE = [
+    ipaddress.ip_network(network)
+    for network in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16")
+]
+"""IPv6 networks whose addresses lead to an IPv4 address, maybe a private one."""
+
 
 class Forbidden(Exception):
     """The address must not be asked; the text says why."""
@@ -46,6 +52,8 @@ def get(url: str, *, allow: Callable[[SplitResult], bool]) -> Iterator[requests.
         address = _resolve(parts)
         with requests.Session() as session:
             session.trust_env = False
+            # requests would read a redirect's body, however long, even when it follows none.
+            session.get_redirect_target = lambda response: None
             session.mount(f"{parts.scheme}://", PinnedAdapter(address))
             answer = session.get(
                 url,
@@ -58,7 +66,7 @@ def get(url: str, *, allow: Callable[[SplitResult], bool]) -> Iterator[requests.
                 if not answer.is_redirect:
                     yield answer
                     return
-                url = urljoin(url, answer.headers["Location"])
+                url = _join(url, answer.headers["Location"])
     raise Forbidden("too many redirects")
 
 
@@ -73,12 +81,19 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
+def _join(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise Forbidden("it redirects to a malformed address") from None
+
+
 def _resolve(parts: SplitResult) -> str:
     """One address of the host. Raises Forbidden for a private one, ConnectionError for none."""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):
         raise requests.ConnectionError(f"{parts.hostname} has no address") from None
     address = str(found[0][4][0])
     if parts.scheme == "https" and not _is_global(address):
@@ -87,6 +102,10 @@ def _resolve(parts: SplitResult) -> str:
 
 
 def _is_global(address: str) -> bool:
+    """Whether it is somebody's public address, however it is written."""
     ip = ipaddress.ip_address(address)
-    # ::ffff:127.0.0.1 is 127.0.0.1, whatever its form says of itself.
-    return (getattr(ip, "ipv4_mapped", None) or ip).is_global
+    if ip.version == 6:
+        if any(ip in network for network in IPV4_INSIDE):
+            return False
+        ip = ip.ipv4_mapped or ip
+    return ip.is_global and not ip.is_multicast

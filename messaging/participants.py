@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from accounts.instagram_errors import InstagramError
-from accounts.models import TokenUnreadable
+from accounts.instagram_errors import InstagramError, TokenRejected
+from accounts.models import Account, TokenUnreadable
 
 from .models import Conversation
 from .queues import Drain
@@ -22,25 +22,29 @@ def ask() -> int:
     """Ask for the names of a batch of conversations that have none; returns how many.
 
     A refusal (no consent, a reviewer's account, somebody who blocked the shop) leaves the
-    placeholder and never says anything about the token (Instagram profiles, 5.4).
+    placeholder and says nothing about the token, unless Instagram says so (5.4 and 7.2).
     """
     now = timezone.now()
     nameless = Conversation.objects.filter(username="", name="").exclude(
         person_asked_at__gt=now - AGAIN
     )
-    sending = nameless.filter(account__problem="", account__access_token__isnull=False)
-    batch = list(sending.select_related("account").order_by("-pk")[:BATCH])
-    # Written before asking: a failure is not repeated at once.
-    Conversation.objects.filter(pk__in=[c.pk for c in batch]).update(person_asked_at=now)
+    askable = nameless.filter(account__in=Account.objects.worth_trying())
+    batch = list(askable.select_related("account").order_by("-pk")[:BATCH])
     for conversation in batch:
-        _ask(conversation)
+        # Written before asking: a failure is not repeated at once, nor by another worker.
+        mine = nameless.filter(pk=conversation.pk).update(person_asked_at=now)
+        if mine:
+            _ask(conversation)
     return len(batch)
 
 
 def _ask(conversation: Conversation) -> None:
+    account = conversation.account
     try:
-        person = conversation.account.client().person(conversation.igsid)
+        person = account.client().person(conversation.igsid)
+    except TokenRejected as exc:
+        account.note_problem(Account.Problem.REVOKED, str(exc))
     except (InstagramError, TokenUnreadable) as exc:
         logger.info("conversation %s: no name yet (%s)", conversation.pk, type(exc).__name__)
-        return
-    conversation.note_person(person.username, person.name)
+    else:
+        conversation.note_person(person.username, person.name)

@@ -4,9 +4,12 @@ The row is the only truth. The task queue only says when to look: a commit gives
 every minute looks again, so a lost hint costs a minute and nothing else.
 """
 
+import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from queue import SimpleQueue
 from typing import Self
 from uuid import UUID, uuid4
 
@@ -15,6 +18,8 @@ from django.db import models, transaction
 from django.db.models import F
 from django.utils import timezone
 from huey.contrib.djhuey import HUEY, db_task
+
+logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=60)
 """How long a worker may be silent before its rows are anybody's again."""
@@ -28,12 +33,22 @@ class QueuedQuerySet(models.QuerySet):
     def claim(self, size: int) -> list["Queued"]:
         """Lease up to `size` due rows to this worker, the oldest first."""
         lease: UUID = uuid4()
-        chosen = self.due().order_by("pk").values("pk")[:size]
-        # The condition stands outside as well: whoever comes second finds the row taken.
-        self.filter(pk__in=chosen).due().update(
-            lease=lease, due_at=timezone.now() + LEASE, attempts=F("attempts") + 1
-        )
-        return list(self.filter(lease=lease).order_by("pk"))
+        if not self.due().exists():  # Most looks find nothing; they take no lock.
+            return []
+        with transaction.atomic():
+            # SQLite has one writer; PostgreSQL passes over what another worker is taking.
+            free = self.due().select_for_update(skip_locked=True, of=("self",))
+            chosen = list(free.order_by("due_at", "pk").values_list("pk", flat=True)[:size])
+            self.filter(pk__in=chosen).update(
+                lease=lease, due_at=timezone.now() + LEASE, attempts=F("attempts") + 1
+            )
+        return list(self.filter(pk__in=chosen, lease=lease).order_by("pk"))
+
+    def renew(self, rows: Iterable["Queued"]) -> None:
+        """Keep claimed rows for another lease."""
+        leases = {row.pk: row.lease for row in rows}
+        mine = self.filter(pk__in=leases, lease__in=set(leases.values()))
+        mine.update(due_at=timezone.now() + LEASE)
 
 
 class Queued(models.Model):
@@ -66,17 +81,26 @@ class Queued(models.Model):
 class Drain:
     """A queue's batch function as a task of the workers.
 
-    Decorates a function that handles one batch of due rows and returns how many it found.
+    Decorates a function that handles one batch of due rows and returns how many it found. One
+    worker thread of a process runs it at a time, so no queue takes the threads of another, and
+    the rests that it takes are rests.
     """
 
     def __init__(self, work: Callable[[], int]):
         self.work = work
+        self.__doc__ = work.__doc__
         self.waiting = f"waiting:{work.__module__}".encode()
         self.task = db_task(name=work.__module__)(self.run)
+        self.is_asked = False
+        self.running = threading.Lock()
 
     def hint(self) -> None:
-        """Once the transaction is committed, ask a worker to look, unless one is asked already."""
-        transaction.on_commit(self._enqueue, robust=True)
+        """Once the transaction is committed, ask a worker to look; returns at once.
+
+        Another thread does the asking: the task queue may be slow, and whoever holds the promise
+        of a webhook must not wait for it.
+        """
+        transaction.on_commit(lambda: _messenger.pass_on(self), robust=True)
 
     def start(self) -> None:
         """Ask a worker to look, whatever was asked before."""
@@ -87,12 +111,59 @@ class Drain:
         """Work until no row is due."""
         # Forgotten before looking: a row that comes meanwhile gives a hint of its own.
         HUEY.storage.delete_data(self.waiting)
+        self.is_asked = True
+        # Whoever finds it running leaves the question behind for that one to see.
+        while self.is_asked and self.running.acquire(blocking=False):
+            try:
+                self.is_asked = False
+                self.run_dry()
+            finally:
+                self.running.release()
+
+    def run_dry(self) -> None:
         while self.work():
             rest()
 
-    def _enqueue(self) -> None:
+    def start_unless_waiting(self) -> None:
+        """Ask a worker to look, if none has been asked who has not begun yet."""
         if HUEY.storage.put_if_empty(self.waiting, b"1"):
             self.task()
+
+
+class ParallelDrain(Drain):
+    """One that several threads run side by side: its work is mostly waiting for others."""
+
+    def run(self) -> None:
+        HUEY.storage.delete_data(self.waiting)
+        self.run_dry()
+
+
+class _Messenger:
+    """One thread per process that passes hints on to the task queue."""
+
+    def __init__(self):
+        self.hints: SimpleQueue[Drain] = SimpleQueue()
+        self.thread: threading.Thread | None = None
+        self.lock = threading.Lock()
+
+    def pass_on(self, drain: Drain) -> None:
+        self.hints.put(drain)
+        with self.lock:
+            # None yet, or left behind in the process that forked this one.
+            if self.thread is None or not self.thread.is_alive():
+                self.thread = threading.Thread(target=self._run, daemon=True, name="hints")
+                self.thread.start()
+
+    def _run(self) -> None:
+        while True:
+            drain = self.hints.get()
+            try:
+                drain.start_unless_waiting()
+            except Exception:
+                logger.warning("a hint was lost; the sweep will look", exc_info=True)
+
+
+_messenger = _Messenger()
 
 
 def rest() -> None:

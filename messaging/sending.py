@@ -2,10 +2,13 @@
 
 import logging
 import random
+import time
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from uuid import UUID, uuid5
 
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts.instagram_errors import (
@@ -19,7 +22,7 @@ from accounts.instagram_errors import (
 from accounts.models import Account, TokenUnreadable, User
 
 from .models import Conversation, Message
-from .queues import LEASE, Drain
+from .queues import LEASE, ParallelDrain
 from .wire import UNSTORABLE
 
 logger = logging.getLogger(__name__)
@@ -30,7 +33,6 @@ MAX_BYTES = 1000
 """Instagram counts UTF-8 bytes, not characters (Send API, 4.1)."""
 
 GIVE_UP = timedelta(hours=24)
-HOLD = timedelta(minutes=15)
 NOT_CONFIRMED = "Instagram did not confirm it: it may have arrived."
 
 
@@ -86,14 +88,22 @@ def queue_reply(
     return message
 
 
-@Drain
+@ParallelDrain
 def send() -> int:
     """Send the next due message; returns how many there were."""
     _stop_waiting_for_answers()
     claimed = Message.objects.claim(1)
     for message in claimed:
-        _send(message)
+        try:
+            _send(message)
+        except Exception:  # One message must not keep the others; its lease says what comes next.
+            logger.exception("message %s: not sent", message.public_id)
     return len(claimed)
+
+
+def go_on(**signal: object) -> None:
+    """An account was connected: what waited for that is due."""
+    send.hint()
 
 
 def mark(message: Message, *, arrived: bool) -> bool:
@@ -102,17 +112,12 @@ def mark(message: Message, *, arrived: bool) -> bool:
     False when it was settled meanwhile, by its echo or by a colleague.
     """
     if arrived:
-        return _move(message, Status.UNCONFIRMED, status=Status.SENT, error="")
-    error = "Somebody looked: it did not arrive."
-    return _move(message, Status.UNCONFIRMED, status=Status.FAILED, error=error)
+        return _finish(message, Status.UNCONFIRMED, Status.SENT, "")
+    return _finish(message, Status.UNCONFIRMED, Status.FAILED, Message.NOT_ARRIVED)
 
 
 def _send(message: Message) -> None:
     account = message.account
-    if not _may_try(account):
-        reason = account.problem_reason or f"The account is {account.status.label.lower()}."
-        _requeue(message, Status.QUEUED, timedelta(seconds=30), f"Waiting: {reason}")
-        return
     try:
         client = account.client()
     except TokenUnreadable as exc:
@@ -120,25 +125,30 @@ def _send(message: Message) -> None:
         return
     # Written before the call: a worker that dies now leaves a row that says "may be sent".
     now = timezone.now()
-    if not _move(
-        message, Status.QUEUED, status=Status.SENDING, called_at=now, due_at=now + LEASE, error=""
-    ):
+    started = {"status": Status.SENDING, "called_at": now, "due_at": now + LEASE, "error": ""}
+    if not _move(message, Status.QUEUED, **started):
         return
     try:
         mid = client.send_text(message.conversation.igsid, message.text)
     except InstagramError as exc:
-        _not_sent(message, account, exc)
+        _insist(partial(_not_sent, message, account, exc))
     else:
-        _sent(message, mid)
+        _insist(partial(_sent, message, mid))
         if account.problem:
             account.clear_problem()
 
 
-def _may_try(account: Account) -> bool:
-    """A held account is tried again now and then, and one with a lost key whenever it is asked."""
-    if account.can_send or account.status == Account.Status.UNREADABLE:
-        return True
-    return account.status == Account.Status.HELD and account.problem_at + HOLD < timezone.now()
+def _insist(record: Callable[[], None]) -> None:
+    """Write an outcome down, even while the database is busy: nobody else knows it."""
+    for pause in (0.2, 1, 5, 15):
+        try:
+            record()
+            return
+        except DatabaseError as exc:
+            logger.warning("an outcome is not written yet: %s", exc)
+            connection.close_if_unusable_or_obsolete()
+            time.sleep(pause)
+    record()
 
 
 def _sent(message: Message, mid: str) -> None:
@@ -146,35 +156,28 @@ def _sent(message: Message, mid: str) -> None:
     with transaction.atomic():
         change = message.conversation.next_change()
         row = Message.objects.filter(pk=message.pk)
-        if row.filter(mid="").exists():  # Otherwise its echo was faster.
-            changes = {"mid": mid, "status": Status.SENT, "error": "", "change": change}
-            # An echo whose text Instagram changed looked like a message from the phone.
-            twin = Message.objects.filter(account_id=message.account_id, mid=mid)
-            if echo := twin.first():
-                changes["timestamp"] = echo.timestamp
+        if not row.filter(mid="").exists():
+            return  # Its echo was faster.
+        changes = {"mid": mid, "status": Status.SENT, "error": "", "change": change}
+        if twin := Message.objects.filter(account_id=message.account_id, mid=mid).first():
+            changes["timestamp"] = twin.timestamp
+            if twin.is_from_here:  # The echo was taken for that of an equal text before it.
+                twin.mid, twin.status = "", Status.UNCONFIRMED
+                twin.error, twin.change = NOT_CONFIRMED, change
+                twin.save(update_fields=["mid", "status", "error", "change"])
+            else:  # Instagram changed the text, so the echo looked like one from the phone.
                 twin.delete()
-            row.update(due_at=None, lease=None, **changes)
+        row.update(due_at=None, lease=None, **changes)
 
 
 def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:
     logger.warning(
         "message %s: %s (code %s/%s, trace %s)",
-        message.public_id,
-        type(exc).__name__,
-        exc.code,
-        exc.subcode,
-        exc.trace,
-    )
+        message.public_id, type(exc).__name__, exc.code, exc.subcode, exc.trace,
+    )  # fmt: skip
     match exc:
         case NoAnswer():
-            _move(
-                message,
-                Status.SENDING,
-                status=Status.UNCONFIRMED,
-                error=NOT_CONFIRMED,
-                due_at=None,
-                lease=None,
-            )
+            _finish(message, Status.SENDING, Status.UNCONFIRMED, NOT_CONFIRMED)
         case NotSent():
             _requeue(message, Status.SENDING, _back_off(message), f"Trying again: {exc}")
         case RateLimited():
@@ -182,51 +185,37 @@ def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:
             _requeue(message, Status.SENDING, delay, f"Trying again: {exc}")
         case TokenRejected() | Withheld():
             is_dead = isinstance(exc, TokenRejected)
-            problem = Account.Problem.REVOKED if is_dead else Account.Problem.HELD
-            account.note_problem(problem, str(exc))
-            _requeue(message, Status.SENDING, timedelta(seconds=30), f"Waiting: {exc}")
-        case _:
-            _move(
-                message,
-                Status.SENDING,
-                status=Status.FAILED,
-                error=str(exc),
-                due_at=None,
-                lease=None,
+            account.note_problem(
+                Account.Problem.REVOKED if is_dead else Account.Problem.HELD, str(exc)
             )
+            _requeue(message, Status.SENDING, timedelta(), f"Waiting: {exc}")
+        case _:
+            _finish(message, Status.SENDING, Status.FAILED, str(exc))
 
 
 def _requeue(message: Message, was: str, delay: timedelta, why: str) -> None:
     now = timezone.now()
     if now - message.created_at > GIVE_UP:
-        _move(
-            message,
-            was,
-            status=Status.FAILED,
-            due_at=None,
-            lease=None,
-            error=f"Given up after 24 hours. {why}",
-        )
-        return
-    _move(message, was, status=Status.QUEUED, due_at=now + delay, lease=None, error=why)
+        _finish(message, was, Status.FAILED, f"Given up after 24 hours. {why}")
+    else:
+        _move(message, was, status=Status.QUEUED, due_at=now + delay, lease=None, error=why)
 
 
 def _back_off(message: Message) -> timedelta:
-    return timedelta(seconds=min(2 * 2**message.attempts, 300) * random.uniform(0.8, 1.2))  # noqa: S311  (jitter, no secret)
+    seconds = min(2 * 2**message.attempts, 300)
+    return timedelta(seconds=seconds * random.uniform(0.8, 1.2))  # noqa: S311  (jitter, no secret)
 
 
 def _stop_waiting_for_answers() -> None:
     """A worker died in mid-call. Better to ask a person than to send twice."""
     overdue = Message.objects.filter(status=Status.SENDING, due_at__lt=timezone.now())
     for message in overdue.select_related("conversation"):
-        _move(
-            message,
-            Status.SENDING,
-            status=Status.UNCONFIRMED,
-            error=NOT_CONFIRMED,
-            due_at=None,
-            lease=None,
-        )
+        _finish(message, Status.SENDING, Status.UNCONFIRMED, NOT_CONFIRMED)
+
+
+def _finish(message: Message, was: str, status: str, error: str) -> bool:
+    """Nothing is left to do by itself."""
+    return _move(message, was, status=status, error=error, due_at=None, lease=None)
 
 
 def _move(message: Message, was: str, **changes: object) -> bool:

@@ -1,7 +1,7 @@
 """What the workers run on their own: every minute, a look at each queue."""
 
 from huey import crontab
-from huey.contrib.djhuey import db_periodic_task, on_startup
+from huey.contrib.djhuey import db_periodic_task
 
 from . import inbound, media, participants, sending
 
@@ -16,9 +16,3 @@ def sweep() -> None:
     """
     for queue in QUEUES:
         queue.start()
-
-
-@on_startup()
-def sweep_at_start() -> None:
-    """Rows that waited while no worker ran."""
-    sweep()

@@ -13,6 +13,6 @@ urlpatterns = [
         views.mark,
         name="mark",
     ),
-    path("media/<str:public_id>", views.media, name="media"),
+    path("media/<slug:public_id>", views.media, name="media"),
     path("webhooks/instagram", views.webhook, name="webhook"),
 ]

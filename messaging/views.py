@@ -23,6 +23,8 @@ from .models import UNREAD, Attachment, Conversation, Message
 logger = logging.getLogger(__name__)
 
 PAGE = 50
+NEWS = 200
+MOST = 1_000_000
 
 
 @csrf_exempt
@@ -43,7 +45,7 @@ def _verify(request):
 
 def _receive(request):
     try:
-        body = request.body
+        body = _read_body(request)
     except RequestDataTooBig:
         return HttpResponse("Too large.", status=413, content_type="text/plain")
     if not signatures.is_genuine(body, request.headers.get("X-Hub-Signature-256", "")):
@@ -55,6 +57,19 @@ def _receive(request):
         logger.error("webhook not stored, Meta will send it again: %s", exc)
         return HttpResponse("Try again.", status=503, headers={"Retry-After": "5"})
     return HttpResponse("EVENT_RECEIVED", content_type="text/plain")
+
+
+def _read_body(request):
+    """The body, whichever way its length is told; at most 16 MiB of it are read."""
+    if "CONTENT_LENGTH" in request.META or "chunked" not in request.headers.get(
+        "Transfer-Encoding", ""
+    ):
+        return request.body
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    body = request.META["wsgi.input"].read(limit + 1)
+    if len(body) > limit:
+        raise RequestDataTooBig
+    return body
 
 
 @never_cache
@@ -119,10 +134,13 @@ def conversation_updates(request, pk):
     if conversation.change <= after:
         return HttpResponse(status=204)
     conversation.mark_read()
-    changed = conversation.messages.filter(change__gt=after).prefetch_related("attachments")
-    context = {"conversation": conversation, "thread": changed.select_related("written_by")}
+    changed = conversation.messages.filter(change__gt=after).select_related("written_by")
+    thread = list(changed.prefetch_related("attachments").order_by("change", "pk")[:NEWS])
+    context = {"conversation": conversation, "thread": thread}
     response = render(request, "messaging/_updates.html", context)
-    response.headers["X-Change"] = str(conversation.change)
+    # After a long absence the rest comes with the next question.
+    is_all = len(thread) < NEWS
+    response.headers["X-Change"] = str(conversation.change if is_all else thread[-1].change - 1)
     return response
 
 
@@ -184,11 +202,13 @@ def _list_context(request):
     conversations = Conversation.objects.for_user(request.user)
     accounts = Account.objects.for_user(request.user)
     if chosen := request.GET.get("account"):
+        if not chosen.isprintable():
+            raise Http404
         conversations = conversations.filter(account=get_object_or_404(accounts, pk=chosen))
     seen = conversations.aggregate(
         count=Count("pk"), changes=Sum("change"), unread=Count("pk", filter=UNREAD)
     )
-    page = max(1, _number(request, "page"))
+    page = min(max(1, _number(request, "page")), MOST)
     found = conversations.for_inbox()[(page - 1) * PAGE : page * PAGE]
     return {
         "conversations": found,

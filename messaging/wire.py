@@ -137,8 +137,10 @@ def _time(value: Any) -> datetime | None:
     try:
         if isinstance(value, str) and not value.isdigit():
             moment = datetime.fromisoformat(value)
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        number = int(value)
-        return datetime.fromtimestamp(number if number < 10**11 else number / 1000, UTC)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        else:
+            number = int(value)
+            moment = datetime.fromtimestamp(number if number < 10**11 else number / 1000, UTC)
+        return moment if 2010 <= moment.year < 2100 else None
     except (TypeError, ValueError, OverflowError, OSError):
         return None

@@ -72,6 +72,8 @@ def conversation(account):
         username="mila.tests",
         last_message_at=timezone.now(),
         last_inbound_at=timezone.now(),
+        last_inbound_change=1,
+        change=1,
     )
 
 

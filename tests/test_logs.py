@@ -98,6 +98,21 @@ def test_a_second_handler_without_a_filter_of_its_own_gets_the_clean_record(log)
     assert SECRET not in second.getvalue()
 
 
+def test_a_wrong_placeholder_does_not_stop_the_caller(log):
+    logger, _, stream = log
+    logger.info("%d things", SECRET)
+    assert "%d things" in stream.getvalue()
+    assert SECRET not in stream.getvalue()
+
+
+def test_links_that_let_somebody_in_are_redacted():
+    for link in (
+        "/accounts/invitations/abcdefghijklmnop-QRSTUV_w",
+        "/password/reset/Mg/c1x-0123456789abcdef",
+    ):
+        assert link.rsplit("/", 1)[1] not in logs.redact(f"Not Found: {link}")
+
+
 def test_json_lines_hold_time_level_logger_and_extras(log):
     logger, handler, stream = log
     handler.setFormatter(logs.JsonFormatter())

@@ -64,6 +64,13 @@ def test_only_superusers_come_in(client, user, rows):
     assert client.get("/admin/accounts/account/").status_code == 302
 
 
+@pytest.mark.parametrize("is_empty", [0, 1])
+def test_accounts_can_be_filtered_by_whether_a_token_is_stored(rows, admin_client, is_empty):
+    url = reverse("admin:accounts_account_changelist")
+    html = admin_client.get(url, {"access_token__isempty": is_empty}).content.decode()
+    assert (rows.pk in html) is not bool(is_empty)
+
+
 def test_what_instagram_wrote_cannot_be_changed_there(rows, admin_client):
     before = Account.objects.values().get()
     url = reverse("admin:accounts_account_change", args=[rows.pk])

@@ -1,7 +1,11 @@
 """What each answer of Instagram means, by the platform reference's table of errors."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pytest
 
+from accounts import connecting
 from accounts import instagram_errors as errors
 from accounts.instagram import InstagramClient
 from accounts.instagram_errors import (
@@ -61,6 +65,14 @@ def test_errors_mean_what_the_reference_says(status, code, subcode, message, mea
     assert type(found) is meaning
     assert str(found)
     assert (found.code, found.subcode, found.trace) == (code, subcode, "AbC")
+
+
+def test_what_instagram_calls_transient_is_unclear_and_a_missing_token_is_a_dead_one():
+    found = meaning_of(400, {"error": {"code": 77, "is_transient": True}}, is_read=False)
+    assert type(found) is NoAnswer
+    message = "An active access token must be used to query information"
+    found = meaning_of(400, {"error": {"code": 2500, "message": message}}, is_read=False)
+    assert type(found) is TokenRejected
 
 
 def test_an_unclear_failure_of_a_read_may_simply_be_tried_again():
@@ -134,6 +146,39 @@ class TestCalls:
     def test_a_redirect_is_not_followed(self, client, instagram):
         instagram.control("faults", endpoint="messages", status=302, body="", times=1)
         assert self.fail(self.send(client)) in (NoAnswer, Refused)
+
+
+def test_a_cookie_for_one_account_does_not_go_with_the_calls_of_another(settings):
+    cookies = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            cookies.append(self.headers.get("Cookie"))
+            self.send_response(200)
+            self.send_header("Set-Cookie", "account=first; Path=/")
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        settings.INSTAGRAM_GRAPH_URL = f"http://127.0.0.1:{server.server_port}"
+        for token in ("first", "second"):
+            InstagramClient(token).person("7")
+        server.shutdown()
+    assert cookies == [None, None]
+
+
+@pytest.mark.parametrize("expires_in", ["soon", "-5", "9" * 30])
+def test_a_token_that_does_not_say_how_long_it_lives_is_not_taken(instagram, user, expires_in):
+    back = instagram.consent(connecting.begin(user, "browser"))
+    body = f'{{"access_token": "IGAAx", "expires_in": "{expires_in}"}}'
+    instagram.control("faults", endpoint="access_token", status=200, body=body, times=1)
+    with pytest.raises(connecting.ConnectFailed, match="refused"):
+        connecting.finish(user, "browser", back)
 
 
 def test_nobody_is_told_a_number_alone():

@@ -6,6 +6,7 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from accounts.sessions import SessionStore
+from crypto.bearer_tokens import LEEWAY
 from crypto.keyring import KeyRing
 
 pytestmark = pytest.mark.django_db
@@ -55,7 +56,7 @@ def test_a_forged_cookie_opens_nothing_and_is_no_error(ring, client, user, tail)
 
 
 def test_an_expired_one_opens_nothing_even_if_its_row_is_left(ring, client, user, settings):
-    settings.SESSION_COOKIE_AGE = -1
+    settings.SESSION_COOKIE_AGE = -LEEWAY - 1
     client.force_login(user)
     Session.objects.update(expire_date=timezone.now() + timedelta(days=1))
     assert client.get("/").status_code == 302

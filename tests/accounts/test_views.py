@@ -1,10 +1,11 @@
 import re
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.test import Client
 
 from accounts.models import Account, Invitation, Membership, Role, User
+from instamsg import logs
 
 pytestmark = pytest.mark.django_db
 
@@ -60,10 +61,23 @@ class TestConnectPages:
         assert response.status_code == 403
         assert back["code"] not in response.content.decode()
 
-    def test_the_cookie_goes_only_where_it_is_needed(self, member, instagram):
-        go_to_instagram(member)
+    def test_two_tabs_do_not_break_each_other(self, member, instagram):
+        first = go_to_instagram(member)
         cookie = member.cookies["connect_browser"]
-        assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/oauth/")
+        # The browser sends it to both ends of the way (the test client, everywhere).
+        assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/")
+        second = go_to_instagram(member)
+        for url in (first, second):
+            back = instagram.consent(url)
+            assert member.get("/oauth/instagram/callback", back).status_code == 200
+
+    def test_a_failed_reconnect_is_tried_again_for_the_same_account(self, member, connected):
+        url = go_to_instagram(member, f"/accounts/{connected.pk}/reconnect")
+        state = parse_qs(urlsplit(url).query)["state"][0]
+        response = member.get(
+            "/oauth/instagram/callback", {"error": "access_denied", "state": state}
+        )
+        assert f'action="/accounts/{connected.pk}/reconnect"' in response.content.decode()
 
     def test_connecting_takes_a_post(self, member):
         assert member.get("/accounts/connect").status_code == 405
@@ -94,29 +108,44 @@ class TestRoles:
 
 class TestInvitation:
     @pytest.fixture
-    def link(self, member, account):
-        html = member.post(f"/accounts/{account.pk}/invite", {"role": "member"}).content.decode()
-        link = re.search(r"http://127\.0\.0\.1:8000(/accounts/invitations/[\w-]+)", html)[1]
-        assert link.rsplit("/", 1)[1] not in str(Invitation.objects.values().get())
-        return link
+    def make_link(self, member, account):
+        def make_link(role="member"):
+            html = member.post(f"/accounts/{account.pk}/invite", {"role": role}).content.decode()
+            path = r"http://127\.0\.0\.1:8000(/accounts/invitations/[\w-]+)"
+            return re.search(path, html)[1]
+
+        return make_link
+
+    @pytest.fixture
+    def link(self, make_link):
+        return make_link()
+
+    def follow(self, link, user=None):
+        """A browser on the page that the link leads to."""
+        browser = Client()
+        if user:
+            browser.force_login(user)
+        assert browser.get(link).headers["Location"] == "/accounts/invitation"
+        return browser
+
+    def accept(self, link, user):
+        return self.follow(link, user).post("/accounts/invitation").status_code
 
     def test_a_colleague_with_a_login_accepts_it_once(self, link, stranger, account):
-        colleague = Client()
-        colleague.force_login(stranger)
-        assert "@luna.ceramics" in colleague.get(link).content.decode()
-        assert colleague.post(link).status_code == 302
+        page = self.follow(link, stranger).get("/accounts/invitation").content.decode()
+        assert "@luna.ceramics" in page
+        assert self.accept(link, stranger) == 302
         assert Membership.objects.get(user=stranger).role == Role.MEMBER
         third = User.objects.create_user("third")
-        other = Client()
-        other.force_login(third)
-        assert other.get(link).status_code == 410
-        assert other.post(link).status_code == 410
+        assert self.accept(link, third) == 410
+        assert self.follow(link, third).get("/accounts/invitation").status_code == 410
         assert not Membership.objects.filter(user=third).exists()
 
     def test_a_colleague_without_one_makes_it_there(self, link, account):
-        visitor = Client()
+        visitor = self.follow(link)
         response = visitor.post(
-            link, {"username": "nina", "password1": PASSWORD, "password2": PASSWORD}
+            "/accounts/invitation",
+            {"username": "nina", "password1": PASSWORD, "password2": PASSWORD},
         )
         assert response.status_code == 302
         nina = User.objects.get(username="nina")
@@ -124,21 +153,43 @@ class TestInvitation:
         assert not nina.is_staff
         assert visitor.get("/").status_code == 200
 
+    def test_logging_in_first_keeps_the_invitation(self, link, stranger):
+        visitor = self.follow(link)
+        login = {"username": "otto", "password": "wrong account 42"}
+        visitor.post("/login?next=/accounts/invitation", login)
+        assert visitor.post("/accounts/invitation").status_code == 302
+        assert Membership.objects.filter(user=stranger).exists()
+
     def test_a_bad_password_uses_nothing_up(self, link):
-        visitor = Client()
-        response = visitor.post(link, {"username": "nina", "password1": "a", "password2": "b"})
-        assert response.status_code == 200
+        visitor = self.follow(link)
+        bad = {"username": "nina", "password1": "a", "password2": "b"}
+        assert visitor.post("/accounts/invitation", bad).status_code == 200
         assert Invitation.objects.get().used_at is None
         assert not User.objects.filter(username="nina").exists()
 
-    def test_it_never_lowers_an_owner(self, link, member, account, user):
-        member.post(link)
-        assert Membership.objects.get(user=user).role == Role.OWNER
+    def test_it_raises_a_member_to_owner_and_never_lowers_an_owner(self, make_link, user, stranger):
+        assert self.accept(make_link("member"), stranger) == 302
+        assert self.accept(make_link("owner"), stranger) == 302
+        assert self.accept(make_link("member"), stranger) == 302
+        assert Membership.objects.get(user=stranger).role == Role.OWNER
 
-    def test_it_ends(self, link, client):
+    def test_it_ends_with_its_week_and_with_its_owners_time(self, link, make_link, user, stranger):
         Invitation.objects.update(expires_at="2026-01-01T00:00Z")
-        assert client.get(link).status_code == 410
-        assert client.get("/accounts/invitations/forged").status_code == 410
+        assert self.accept(link, stranger) == 410
+        link = make_link()
+        Membership.objects.filter(user=user).delete()
+        assert self.accept(link, stranger) == 410
+        assert self.accept(link, user) == 410
+        assert self.accept("/accounts/invitations/forged", stranger) == 410
+
+    def test_its_secret_is_stored_nowhere_and_reaches_no_log(self, link, caplog, client):
+        secret = link.rsplit("/", 1)[1]
+        assert secret not in str(Invitation.objects.values().get())
+        assert client.head(link).status_code == 302  # A messenger's preview.
+        assert client.post(link).status_code == 405
+        handler_sees = [logs.redact(record.getMessage()) for record in caplog.records]
+        assert handler_sees
+        assert secret not in str(handler_sees)
 
 
 class TestLogin:

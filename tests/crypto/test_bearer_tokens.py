@@ -45,7 +45,7 @@ def test_the_header_names_the_secret_and_the_raw_secret_is_not_the_key():
     "token",
     [
         sign(OLD),
-        sign(NEW, seconds=-1),
+        sign(NEW, seconds=-bearer_tokens.LEEWAY - 1),
         sign(NEW, audience="api"),
         sign(NEW)[:-3] + "abc",
         jwt.encode({"sid": "7", "aud": "web"}, "", algorithm="none"),

@@ -69,6 +69,14 @@ def test_none_and_only_none_clears_it(account):
         account.access_token = ""
 
 
+@pytest.mark.parametrize("value", [b"IGAAbytes", 7, ["IGAA"]])
+def test_only_text_is_taken(account, value):
+    with pytest.raises(TypeError, match="takes text or None"):
+        account.access_token = value
+    with pytest.raises(TypeError, match="takes text or None"):
+        Account.objects.update(access_token=value)
+
+
 def test_an_update_encrypts_too(account):
     Account.objects.update(access_token="IGAAanotherToken")
     assert column(account).startswith("gAAAAA")

@@ -43,10 +43,11 @@ def test_a_fallback_opens_but_does_not_encrypt():
     [
         (KeyRing(NEW), KeyRing(OLD).encrypt("token"), "no key on the ring opens it"),
         (KeyRing(NEW), "IGAA-plain-token", "not a Fernet token"),
+        (KeyRing(NEW), "gAAAAAé", "no key on the ring opens it"),
         (KeyRing(None), KeyRing(OLD).encrypt("token"), "SESSION_SECRET is not set"),
         (KeyRing(OLD), KeyRing(OLD).encrypt("token")[:-4] + "AAAA", "no key on the ring opens it"),
     ],
-    ids=["other secret", "no ciphertext", "no secret", "forged"],
+    ids=["other secret", "no ciphertext", "no ASCII", "no secret", "forged"],
 )
 def test_what_cannot_be_opened_says_why(ring, ciphertext, reason):
     with pytest.raises(DecryptionError, match=reason) as caught:

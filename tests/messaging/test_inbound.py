@@ -3,7 +3,6 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import Account
@@ -165,25 +164,89 @@ def test_any_order_and_any_number_of_copies_give_the_same_rows(account, post_web
 def test_an_error_in_one_conversation_leaves_the_others_alone_and_is_tried_again(
     account, post_webhook, deliver, monkeypatch
 ):
-    deliver("text")
-    deliver("text", mid="other", text="hello")
+    deliver("text", mid="bad")
+    deliver("text", mid="good")
+    post_webhook(body_of(account, "other", sender="77"))
     project = inbound._project
 
-    def fail_once(key, events):
-        monkeypatch.setattr(inbound, "_project", project)
-        with transaction.atomic():
-            project(key, events)
+    def fail(key, found, rows):
+        project(key, found, rows)
+        if any(event.mid == "bad" for _, event in found):
             raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr(inbound, "_project", fail_once)
+    monkeypatch.setattr(inbound, "_project", fail)
     inbound.process.run()
-    assert not Message.objects.exists()
-    event = WebhookEvent.objects.first()
-    assert event.state == WebhookEvent.State.PENDING
-    assert event.due_at > timezone.now()
-    WebhookEvent.objects.update(due_at=timezone.now())
+    assert {m.mid for m in Message.objects.all()} == {"good", "other"}
+    states = WebhookEvent.objects.order_by("pk").values_list("state", flat=True)
+    assert list(states) == ["pending", "processed", "processed"]
+    assert WebhookEvent.objects.first().due_at > timezone.now()
+
+    monkeypatch.setattr(inbound, "_project", project)
+    WebhookEvent.objects.filter(state="pending").update(due_at=timezone.now())
     inbound.process.run()
-    assert Message.objects.count() == 2
+    assert Message.objects.count() == 3
+
+
+def test_an_event_that_fails_each_time_ends_as_failed(account, deliver, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("never")
+
+    deliver("text")
+    monkeypatch.setattr(inbound, "_project", fail)
+    for _ in range(inbound.ATTEMPTS):
+        WebhookEvent.objects.update(due_at=timezone.now())
+        inbound.process.run()
+    event = WebhookEvent.objects.get()
+    assert (event.state, event.due_at) == ("failed", None)
+    assert "log says why" in event.reason
+
+
+def test_a_long_batch_renews_its_lease(account, post_webhook, monkeypatch):
+    moments = []
+    renew = WebhookEvent.objects.none().renew
+    monkeypatch.setattr(
+        type(WebhookEvent.objects.all()), "renew", lambda s, rows: moments.append(1) or renew(rows)
+    )
+    for n in range(30):
+        post_webhook(body_of(account, f"mid-{n}", sender=str(n)))
+    work()
+    assert len(moments) > 1
+    assert Conversation.objects.count() == 30
+
+
+def test_a_message_that_comes_late_is_unread_even_if_the_thread_was_opened_since(account, deliver):
+    deliver("text")
+    work()
+    conversation = Conversation.objects.get()
+    conversation.mark_read()
+    assert not Conversation.objects.get().is_unread
+    deliver("text", mid="late")  # Written at the same moment, delivered after the reading.
+    work()
+    assert Conversation.objects.get().is_unread
+    deliver("echo")
+    Conversation.objects.get().mark_read()
+    deliver("text", mid="late")
+    work()
+    assert not Conversation.objects.get().is_unread  # Nothing new was said.
+
+
+@pytest.mark.parametrize("timestamp", [253402300799000, 4102444800000, -5, 0])
+def test_an_absurd_time_becomes_the_time_of_arrival(account, post_webhook, timestamp):
+    post_webhook(body_of(account, "mid", timestamp=timestamp))
+    work()
+    message = Message.objects.get()
+    assert abs(message.timestamp - timezone.now()) < timedelta(minutes=1)
+
+
+def body_of(account, mid, sender=CUSTOMER, timestamp=1760000000000):
+    event = {
+        "sender": {"id": sender},
+        "recipient": {"id": account.instagram_account_id},
+        "timestamp": timestamp,
+        "message": {"mid": mid, "text": f"text of {mid}"},
+    }
+    entry = {"id": account.instagram_account_id, "time": 1, "messaging": [event]}
+    return {"object": "instagram", "entry": [entry]}
 
 
 def test_an_event_whose_worker_died_is_due_again_after_its_lease(account, deliver):

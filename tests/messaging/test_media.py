@@ -89,6 +89,7 @@ def test_a_failed_download_is_tried_again_and_then_says_so(instagram, conversati
         "//lookaside.fbsbx.com/x",
         "not a url",
         "https://[::1/x",
+        "https://lookaside.fbsbx.com:99999/x",
         "https://user@127.0.0.1\\@lookaside.fbsbx.com/x",
     ],
 )
@@ -99,8 +100,12 @@ def test_only_instagrams_own_hosts_are_asked(conversation, url):
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1", "10.0.0.7", "169.254.169.254", "::1", "fd00::1", "::ffff:127.0.0.1"]
-)
+    "address",
+    [
+        "127.0.0.1", "10.0.0.7", "169.254.169.254", "224.0.0.1", "::1", "fd00::1", "ff02::1",
+        "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "::127.0.0.1",
+    ],
+)  # fmt: skip
 def test_a_good_name_that_leads_into_a_private_network_is_refused(
     conversation, monkeypatch, address
 ):
@@ -153,3 +158,24 @@ def test_names_of_customers_come_from_instagram(instagram, open_conversation):
     work()
     open_conversation.refresh_from_db()
     assert (open_conversation.username, open_conversation.title) == ("mila.tests", "Mila Novak")
+
+
+@pytest.mark.parametrize("url", [f"https://{'a' * 64}.fbsbx.com/x", "https://x..fbsbx.com/x"])
+def test_a_name_that_cannot_be_looked_up_ends_as_unavailable(conversation, url):
+    one = attach(conversation, url)
+    for _ in range(media.ATTEMPTS):
+        Attachment.objects.update(due_at=timezone.now())
+        fetch(one)
+    assert (one.state, one.due_at) == (Attachment.State.UNAVAILABLE, None)
+
+
+def test_a_full_disk_is_tried_again(instagram, conversation, settings, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    one = attach(conversation, upload(instagram, PNG))
+    settings.MEDIA_ROOT = blocked  # No directory can be made below a file.
+    fetch(one)
+    assert one.state == Attachment.State.PENDING
+    settings.MEDIA_ROOT = tmp_path
+    Attachment.objects.update(due_at=timezone.now())
+    assert fetch(one).state == Attachment.State.STORED

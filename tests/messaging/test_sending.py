@@ -3,8 +3,10 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
+from accounts import connecting
 from accounts.models import Account
 from crypto.keyring import KeyRing
 from messaging import sending
@@ -77,7 +79,9 @@ def test_another_text_from_a_form_that_came_back_is_another_message(open_convers
     assert list(Message.objects.values_list("text", flat=True)) == ["first", "second"]
 
 
-@pytest.mark.parametrize("text", ["x" * 1001, "é" * 501, "👍" * 251, "", " \n\t", "a\0b", "a\ud83d"])
+@pytest.mark.parametrize(
+    "text", ["x" * 1001, "é" * 501, "👍" * 251, "", " \n\t", "a\0b", "a\ud83d"]
+)
 def test_what_instagram_would_refuse_is_refused_before_it_is_stored(open_conversation, text):
     with pytest.raises(sending.ReplyRefused):
         sending.queue_reply(open_conversation, text)
@@ -272,8 +276,43 @@ def test_a_disconnected_account_keeps_its_queue(instagram, open_conversation, co
     message = sending.queue_reply(open_conversation, "kept")
     work()
     message.refresh_from_db()
-    assert message.status == Status.QUEUED
-    assert "disconnected" in message.error
+    assert (message.status, message.attempts, message.change) == (Status.QUEUED, 0, 1)
+
+
+def test_news_of_an_old_token_says_nothing_of_a_new_one(connected, instagram, user):
+    old = Account.objects.get()
+    url = connecting.begin(user, "browser", connected)
+    connecting.finish(user, "browser", instagram.consent(url))
+    old.note_problem(Account.Problem.REVOKED, "The password was changed.")
+    assert Account.objects.get().status == Account.Status.CONNECTED
+    connecting.disconnect(old)
+    assert Account.objects.get().status == Account.Status.CONNECTED
+
+
+def test_an_outcome_is_written_even_if_the_database_is_busy_at_first(
+    instagram, open_conversation, monkeypatch
+):
+    write, failures = sending._sent, iter([OperationalError("database is locked")] * 2)
+
+    def busy(*args):
+        if error := next(failures, None):
+            raise error
+        return write(*args)
+
+    monkeypatch.setattr(sending, "_sent", busy)
+    monkeypatch.setattr(sending.time, "sleep", lambda seconds: None)
+    message = sending.queue_reply(open_conversation, "once")
+    work()
+    message.refresh_from_db()
+    assert message.status == Status.SENT
+
+
+def test_a_reconnected_account_goes_on_at_once(connected, instagram, user, monkeypatch):
+    hints = []
+    monkeypatch.setattr(sending.send, "hint", lambda: hints.append(1))
+    url = connecting.begin(user, "browser", connected)
+    connecting.finish(user, "browser", instagram.consent(url))
+    assert hints
 
 
 class TestDeadWorker:
@@ -358,6 +397,56 @@ class TestEcho:
                 work()
         mids = Message.objects.filter(direction="out").values_list("mid", flat=True)
         assert sorted(mids) == ["mid-ours", "mid-phone"]
+
+    def test_an_equal_text_that_is_still_unconfirmed_stays_a_message_of_its_own(
+        self, open_conversation, post_webhook
+    ):
+        ids = []
+        for state in (Status.UNCONFIRMED, Status.SENDING):
+            ids.append(sending.queue_reply(open_conversation, "Hi").pk)
+            (claimed,) = Message.objects.claim(1)
+            sending._move(claimed, Status.QUEUED, status=Status.SENDING, called_at=timezone.now())
+            if state == Status.UNCONFIRMED:
+                sending._finish(claimed, Status.SENDING, state, "")
+        post_webhook(echo_of(open_conversation, "mid-second", "Hi"))
+        work()
+        sending._sent(claimed, "mid-second")
+        rows = Message.objects.filter(direction="out").order_by("pk")
+        assert list(rows.values_list("pk", "status", "mid")) == [
+            (ids[0], Status.UNCONFIRMED, ""),
+            (ids[1], Status.SENT, "mid-second"),
+        ]
+
+    def test_an_echo_taken_by_the_wrong_one_of_two_is_given_back(
+        self, open_conversation, post_webhook
+    ):
+        first = sending.queue_reply(open_conversation, "Hi")
+        (claimed,) = Message.objects.claim(1)
+        sending._move(claimed, Status.QUEUED, status=Status.SENDING, called_at=timezone.now())
+        sending._finish(claimed, Status.SENDING, Status.UNCONFIRMED, "")
+        post_webhook(echo_of(open_conversation, "mid-second", "Hi"))
+        work()  # The first took it, since the second was not under way yet.
+        second = sending.queue_reply(open_conversation, "Hi")
+        (claimed,) = Message.objects.claim(1)
+        sending._move(claimed, Status.QUEUED, status=Status.SENDING, called_at=timezone.now())
+        sending._sent(claimed, "mid-second")
+        first.refresh_from_db()
+        second.refresh_from_db()
+        assert (first.status, first.mid) == (Status.UNCONFIRMED, "")
+        assert (second.status, second.mid) == (Status.SENT, "mid-second")
+
+    @pytest.mark.parametrize("arrived", [True, False])
+    def test_it_corrects_what_a_person_said(self, open_conversation, post_webhook, arrived):
+        message = sending.queue_reply(open_conversation, "Hi")
+        (claimed,) = Message.objects.claim(1)
+        sending._move(claimed, Status.QUEUED, status=Status.SENDING, called_at=timezone.now())
+        sending._finish(claimed, Status.SENDING, Status.UNCONFIRMED, "")
+        message.refresh_from_db()
+        sending.mark(message, arrived=arrived)
+        post_webhook(echo_of(open_conversation, "mid-1", "Hi"))
+        work()
+        out = Message.objects.get(direction="out")
+        assert (out.pk, out.status, out.mid, out.error) == (message.pk, Status.SENT, "mid-1", "")
 
     def test_a_text_that_instagram_changed_is_still_ours(self, open_conversation, post_webhook):
         message = sending.queue_reply(open_conversation, "see http://x.example")

@@ -99,6 +99,26 @@ def test_a_change_of_state_is_news(member, conversation):
     assert message.public_id in html
 
 
+@pytest.mark.parametrize(
+    "url", ["/?page=999999999999999999", "/?page=-1", "/?page=x", "/?account=%00", "/media/%00",
+            "/accounts/%00/", "/?account=acc_nobody", "/conversations/99999999999999999999/"]
+)  # fmt: skip
+def test_odd_addresses_are_no_server_error(member, url):
+    assert member.get(url).status_code in (200, 404)
+
+
+def test_after_a_long_absence_the_news_come_in_portions(member, conversation):
+    for n in range(250):
+        say(conversation, f"text-{n:03}.")
+    url = f"/conversations/{conversation.pk}/updates"
+    first = member.get(url, {"after": 1})
+    assert "text-000." in page(first)
+    assert "text-249." not in page(first)
+    second = member.get(url, {"after": first.headers["X-Change"]})
+    assert "text-249." in page(second)
+    assert member.get(url, {"after": second.headers["X-Change"]}).status_code == 204
+
+
 @pytest.mark.parametrize("after", ["", "x", "-1", "9" * 40, "1e3", "²"])
 def test_an_odd_change_number_means_from_the_start(member, conversation, after):
     say(conversation, "first")

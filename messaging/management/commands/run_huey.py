@@ -2,6 +2,7 @@ from huey.contrib.djhuey import HUEY
 from huey.contrib.djhuey.management.commands.run_huey import Command as RunHuey
 
 from crypto import startup
+from messaging import tasks
 
 
 class Command(RunHuey):
@@ -14,4 +15,5 @@ class Command(RunHuey):
         startup.announce()
         if hasattr(HUEY.storage, "initialize_schema"):
             HUEY.storage.initialize_schema()
+        tasks.sweep.call_local()  # Rows that waited while no worker ran.
         super().handle(*args, **options)
