@@ -2,9 +2,12 @@
 
 import signal
 import socket
+import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 import requests
 
@@ -187,3 +190,51 @@ class TestSlowClients:
                 b"Content-Length: 17000000\r\n\r\n{"
             )
             assert b" 413 " in client.recv(200).split(b"\r\n")[0]
+
+    def test_a_signed_body_in_chunks_is_accepted_and_an_endless_one_is_not(self, site):
+        body = b'{"object":"instagram","entry":[],"sent":"in chunks"}'
+        assert site.post_webhook(body, in_chunks=True).status_code == 200
+        ((stored,),) = site.rows("SELECT body FROM webhook_events ORDER BY id DESC LIMIT 1")
+        assert bytes(stored) == body
+        assert site.post_webhook(b"x" * (16 * 1024 * 1024 + 1), in_chunks=True).status_code == 413
+
+
+class TestBusyDatabase:
+    """Meta gives up after five seconds; a 503 before that makes it try again."""
+
+    @pytest.fixture
+    def locked(self, site):
+        if site.database_url.startswith("sqlite"):
+            database = sqlite3.connect(site.database_url.removeprefix("sqlite:///"))
+            database.execute("BEGIN IMMEDIATE")
+            yield
+            database.rollback()
+            database.close()
+        else:
+            with psycopg.connect(site.database_url) as database:
+                database.execute("LOCK TABLE webhook_events")
+                yield
+                database.rollback()
+
+    def test_forty_webhooks_at_once_get_their_503_in_time(self, site, locked):
+        def deliver(_):
+            start = time.monotonic()
+            status = site.post_webhook(b'{"object":"instagram","entry":[]}').status_code
+            return status, time.monotonic() - start
+
+        with ThreadPoolExecutor(40) as pool:
+            answers = list(pool.map(deliver, range(40)))
+        assert {status for status, _ in answers} == {503}
+        assert max(seconds for _, seconds in answers) < 5
+
+    def test_a_task_queue_that_hangs_delays_no_200(self, site):
+        queue = sqlite3.connect(site.folder / "queue.db")
+        queue.execute("BEGIN EXCLUSIVE")
+        try:
+            start = time.monotonic()
+            for _ in range(5):
+                assert site.post_webhook(b'{"object":"instagram","entry":[]}').status_code == 200
+            assert time.monotonic() - start < 3
+        finally:
+            queue.rollback()
+            queue.close()
