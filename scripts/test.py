@@ -55,7 +55,6 @@ def _steps(python: str, install_browser: bool, for_pytest: list[str]) -> Iterato
     everything.pop("DATABASE_URL", None)
     production = _production()
     manage = [python, "manage.py"]
-    pytest = [python, "-m", "pytest", *for_pytest]
 
     if install_browser and not _has_browser():
         yield from _install_browser()
@@ -64,9 +63,21 @@ def _steps(python: str, install_browser: bool, for_pytest: list[str]) -> Iterato
     deploy = [*manage, "check", "--deploy", "--fail-level", "WARNING"]
     yield "Checks for production", deploy, production
     yield "Migrations", [*manage, "makemigrations", "--check", "--dry-run"], production
-    yield "Tests on SQLite", pytest, everything
+    yield from _tests("SQLite", python, for_pytest, everything)
     if on_postgres:
-        yield "Tests on PostgreSQL", pytest, everything | {"DATABASE_URL": on_postgres}
+        on_it = everything | {"DATABASE_URL": on_postgres}
+        yield from _tests("PostgreSQL", python, for_pytest, on_it)
+
+
+def _tests(database: str, python: str, for_pytest: list[str], environment) -> Iterator[Step]:
+    pytest = [python, "-m", "pytest"]
+    if for_pytest:
+        yield f"Tests on {database}, as asked", [*pytest, *for_pytest], environment
+        return
+    on_all_cores = ["-n", "auto", "--dist", "loadfile", "-m", "not browser"]
+    yield f"Tests on {database}", [*pytest, *on_all_cores], environment
+    # By itself: pages are watched by the clock.
+    yield f"Pages in a browser, on {database}", [*pytest, "-m", "browser"], environment
 
 
 def _production() -> dict[str, str]:

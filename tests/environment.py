@@ -23,6 +23,9 @@ os.environ.update(
     INSTAGRAM_APP_SECRET="sandbox-secret-one,sandbox-secret-two",
     INSTAGRAM_VERIFY_TOKEN="sandbox-verify-token",
     INSTAGRAM_TIMEOUT="2",
+    # Nobody listens there: a test that wants an Instagram asks for the sandbox.
+    INSTAGRAM_GRAPH_URL="http://127.0.0.1:9",
+    INSTAGRAM_TOKEN_URL="http://127.0.0.1:9/oauth/access_token",
     MEDIA_ROOT=str(scratch / "media"),
     TASK_QUEUE_URL=f"sqlite:///{scratch / 'queue.db'}",
 )

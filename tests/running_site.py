@@ -33,7 +33,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def eventually(holds: Callable[[], object], seconds: float = 15):
+def eventually(holds: Callable[[], object], seconds: float = 30):
     """The first true value of `holds`, asked until then; fails when none comes in time."""
     end = time.monotonic() + seconds
     while not (value := holds()):

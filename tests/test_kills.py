@@ -14,7 +14,7 @@ from .running_site import RunningSite, eventually
 
 pytestmark = pytest.mark.processes
 
-SECONDS = 8
+SECONDS = 5
 
 
 @pytest.fixture(scope="module")
