@@ -13,7 +13,7 @@ from accounts.models import Account
 
 from . import media, participants, wire
 from .models import Attachment, Conversation, Message, WebhookEvent
-from .queues import Drain, rest
+from .queues import LEASE, Drain, rest
 from .wire import MessageEvent, Unknown
 
 logger = logging.getLogger(__name__)
@@ -71,9 +71,12 @@ def _project_all(parts: list[Part], rows: dict[int, WebhookEvent]) -> set[int]:
     """Project the parts in short transactions; returns the rows of which something failed."""
     broken: set[int] = set()
     waiting = deque(parts)
+    half_lease = LEASE.total_seconds() / 2
+    renew_at = time.monotonic() + half_lease
     while waiting:
-        # A long batch must not outlive its lease.
-        WebhookEvent.objects.renew(rows.values())
+        if time.monotonic() > renew_at:  # A long batch must not outlive its lease.
+            WebhookEvent.objects.renew(rows.values())
+            renew_at = time.monotonic() + half_lease
         tried: list[Part] = []
         try:
             with transaction.atomic():

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -50,6 +51,7 @@ class RunningSite:
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder, self.log_path = folder, folder / "site.log"
         self.database_url, self._drop_database = _fresh_database(folder)
+        self.is_sqlite = self.database_url.startswith("sqlite")
         self.sandbox = Sandbox(
             app_id="sandbox-app",
             app_secret=APP_SECRETS,
@@ -62,7 +64,8 @@ class RunningSite:
             SESSION_SECRET=SECRET,
             PORT=str(self.port),
             DATABASE_URL=self.database_url,
-            TASK_QUEUE_URL=f"sqlite:///{folder / 'queue.db'}",
+            # On PostgreSQL the queue is there too, as it is without the setting.
+            TASK_QUEUE_URL=f"sqlite:///{folder / 'queue.db'}" if self.is_sqlite else None,
             MEDIA_ROOT=str(folder / "media"),
             INSTAGRAM_APP_SECRET=APP_SECRETS,
             INSTAGRAM_AUTHORIZE_URL=f"{self.sandbox.url}/oauth/authorize",
@@ -213,9 +216,7 @@ class RunningSite:
     # The database, looked at from outside the site
 
     def rows(self, query: str) -> list[tuple]:
-        if self.database_url.startswith("sqlite"):
-            import sqlite3
-
+        if self.is_sqlite:
             database = sqlite3.connect(self.database_url.removeprefix("sqlite:///"))
             try:
                 return database.execute(query).fetchall()

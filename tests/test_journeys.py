@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -106,7 +107,7 @@ def test_the_token_is_nowhere_but_encrypted_in_its_column(site, thread):
     ]
     places = {
         "database": _everything_in_the_database(site),
-        "task queue": b"".join(p.read_bytes() for p in site.folder.glob("queue.db*")),
+        "task queue": _everything_in_the_queue(site),
         "log": site.log.encode(),
         "dumpdata": site.manage("dumpdata").encode(),
         "process arguments": b"".join(command_lines),
@@ -130,10 +131,16 @@ def test_the_token_is_nowhere_but_encrypted_in_its_column(site, thread):
 
 
 def _everything_in_the_database(site):
-    if site.database_url.startswith("sqlite"):
+    if site.is_sqlite:
         return b"".join(p.read_bytes() for p in site.folder.glob("site.db*"))
     tables = site.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     return b"".join(repr(site.rows(f'SELECT * FROM "{name}"')).encode() for (name,) in tables)
+
+
+def _everything_in_the_queue(site):
+    if site.is_sqlite:
+        return b"".join(p.read_bytes() for p in site.folder.glob("queue.db*"))
+    return _everything_in_the_database(site)  # It is one of its tables.
 
 
 def _error_page(site):
@@ -202,17 +209,12 @@ class TestBusyDatabase:
 
     @pytest.fixture
     def locked(self, site):
-        if site.database_url.startswith("sqlite"):
-            database = sqlite3.connect(site.database_url.removeprefix("sqlite:///"))
-            database.execute("BEGIN IMMEDIATE")
-            yield
-            database.rollback()
-            database.close()
-        else:
-            with psycopg.connect(site.database_url) as database:
-                database.execute("LOCK TABLE webhook_events")
+        if site.is_sqlite:
+            with locked_file(site.folder / "site.db"):
                 yield
-                database.rollback()
+        else:
+            with locked_table(site, "webhook_events"):
+                yield
 
     def test_forty_webhooks_at_once_get_their_503_in_time(self, site, locked):
         def deliver(_):
@@ -226,13 +228,28 @@ class TestBusyDatabase:
         assert max(seconds for _, seconds in answers) < 5
 
     def test_a_task_queue_that_hangs_delays_no_200(self, site):
-        queue = sqlite3.connect(site.folder / "queue.db")
-        queue.execute("BEGIN EXCLUSIVE")
-        try:
+        queue = site.folder / "queue.db"
+        with locked_file(queue) if site.is_sqlite else locked_table(site, "huey_task"):
             start = time.monotonic()
             for _ in range(5):
                 assert site.post_webhook(b'{"object":"instagram","entry":[]}').status_code == 200
             assert time.monotonic() - start < 3
-        finally:
-            queue.rollback()
-            queue.close()
+
+
+@contextmanager
+def locked_file(path):
+    database = sqlite3.connect(path)
+    database.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+    finally:
+        database.rollback()
+        database.close()
+
+
+@contextmanager
+def locked_table(site, name):
+    with psycopg.connect(site.database_url) as database:
+        database.execute(f"LOCK TABLE {name}")
+        yield
+        database.rollback()

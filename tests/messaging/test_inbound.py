@@ -202,15 +202,19 @@ def test_an_event_that_fails_each_time_ends_as_failed(account, deliver, monkeypa
 
 
 def test_a_long_batch_renews_its_lease(account, post_webhook, monkeypatch):
-    moments = []
-    renew = WebhookEvent.objects.none().renew
-    monkeypatch.setattr(
-        type(WebhookEvent.objects.all()), "renew", lambda s, rows: moments.append(1) or renew(rows)
-    )
+    monkeypatch.setattr(inbound, "LEASE", timedelta(0))
+    project, due = inbound._project, []
+
+    def watch(*args):
+        due.append(WebhookEvent.objects.order_by("pk").values_list("due_at", flat=True)[0])
+        project(*args)
+
+    monkeypatch.setattr(inbound, "_project", watch)
     for n in range(30):
         post_webhook(body_of(account, f"mid-{n}", sender=str(n)))
-    work()
-    assert len(moments) > 1
+    inbound.process.run_dry()
+    first_claim = [moment for moment in due if moment]
+    assert first_claim[0] < first_claim[19]
     assert Conversation.objects.count() == 30
 
 
