@@ -103,6 +103,16 @@ def test_an_event_for_an_unknown_account_is_kept_and_given_to_nobody(
     assert not Message.objects.exists()
 
 
+@pytest.mark.parametrize("name", ["text", "echo"])
+def test_without_a_known_entry_id_our_own_side_of_it_routes(account, deliver, post_webhook, name):
+    body = deliver(name)
+    Conversation.objects.all().delete()
+    body["entry"][0]["id"] = "99999"
+    post_webhook(body)
+    work()
+    assert Conversation.objects.get().igsid == CUSTOMER
+
+
 def test_the_app_scoped_id_routes_nothing(account, deliver):
     Account.objects.update(
         instagram_account_id="17841499999999999", app_scoped_id="17841405309213877"
