@@ -120,6 +120,8 @@ class RedactingReporter(ExceptionReporter):
 def configuration(*, level: str, style: str, secrets: Sequence[str]) -> dict[str, Any]:
     """Django's LOGGING: everything to standard error, through the filter."""
     redact.learn(secrets)
+    # At INFO these two write several lines for every task and every login.
+    quiet = "WARNING" if level == "INFO" else level
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -141,11 +143,8 @@ def configuration(*, level: str, style: str, secrets: Sequence[str]) -> dict[str
             "django": {"handlers": [], "level": level, "propagate": True},
             "django.server": {"handlers": [], "level": level, "propagate": True},
             # The worker gives this one a handler of its own, unless it has one.
-            "huey": {
-                "handlers": ["console"],
-                "level": "WARNING" if level == "INFO" else level,
-                "propagate": False,
-            },
+            "huey": {"handlers": ["console"], "level": quiet, "propagate": False},
+            "axes": {"level": quiet},
             # At DEBUG it writes every value of every row: texts, names, ciphertext.
             "django.db.backends": {"level": "INFO"},
         },
