@@ -11,4 +11,4 @@ class InvitationForm(forms.Form):
 class NewColleagueForm(UserCreationForm):
     class Meta(UserCreationForm.Meta):
         model = User
-        fields = ("username",)
+        fields = ("username", "email")

@@ -177,10 +177,10 @@ class Account(models.Model):
         self._set_problem("", "", None)
 
     def _set_problem(self, problem: str, reason: str, moment: datetime | None) -> None:
-        self.problem, self.problem_reason, self.problem_at = problem, reason, moment
         # What was learned of an old token says nothing of one that came meanwhile.
         same_token = Account.objects.filter(pk=self.pk, token_issued_at=self.token_issued_at)
-        same_token.update(problem=problem, problem_reason=reason, problem_at=moment)
+        if same_token.update(problem=problem, problem_reason=reason, problem_at=moment):
+            self.problem, self.problem_reason, self.problem_at = problem, reason, moment
 
     def is_owned_by(self, user: User) -> bool:
         return self.memberships.filter(user=user, role=Role.OWNER).exists()

@@ -37,8 +37,12 @@ EPHEMERAL = Warning(
 
 
 def weak(name: str, reason: str) -> CheckMessage:
-    """Refused in production, a warning in development."""
-    level, check_id = (Error, "crypto.E003") if settings.IS_PRODUCTION else (Warning, "crypto.W003")
+    """Refused in production, a warning in development.
+
+    A weak fallback is a warning everywhere: it is on its way out.
+    """
+    is_refused = settings.IS_PRODUCTION and name == "SESSION_SECRET"
+    level, check_id = (Error, "crypto.E003") if is_refused else (Warning, "crypto.W003")
     return level(
         f"{name} is weak: {reason}.",
         hint=f"Make a strong one:\n  {GENERATE}\nIf tokens are stored under the weak one, keep it "

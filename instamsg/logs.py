@@ -23,6 +23,8 @@ PARAMETERS = re.compile(
     r"[\"']?\s*[=:]\s*[\"']?)[^\s&\"',}]+",
     re.IGNORECASE,
 )
+# PostgreSQL quotes the statement and the row, and with them what people wrote.
+QUOTED_ROWS = re.compile(r"^((?:LINE \d+|DETAIL): ).*$", re.MULTILINE)
 LINKS = re.compile(r"(/accounts/invitations/|/password/reset/[^/\s]+/)[\w-]{16,}")
 BEARER = re.compile(r"(Bearer\s+)[\w.~+/=-]{12,}", re.IGNORECASE)
 
@@ -43,6 +45,7 @@ class Redactor:
         if self.known:
             text = self.known.sub(REDACTED, text)
         text = PARAMETERS.sub(rf"\1{REDACTED}", text)
+        text = QUOTED_ROWS.sub(rf"\1{REDACTED}", text)
         text = LINKS.sub(rf"\1{REDACTED}", BEARER.sub(rf"\1{REDACTED}", text))
         return TOKENS.sub(REDACTED, text)
 
@@ -62,8 +65,8 @@ class SensitiveDataFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         try:
             message = record.getMessage()
-        except (TypeError, ValueError, KeyError):  # A wrong placeholder must not stop the caller.
-            message = f"{record.msg} {record.args}"
+        except Exception:  # A wrong placeholder or argument must not stop the caller.
+            message = f"{record.msg!s} (its arguments cannot be shown)"
         record.msg, record.args = redact(message), None
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatter.formatException(record.exc_info)

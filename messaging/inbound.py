@@ -113,8 +113,11 @@ def _accounts(events: Iterable[MessageEvent | Unknown]) -> dict[str, str]:
     ids = {
         i for e in events if isinstance(e, MessageEvent) for i in (e.entry, e.sender, e.recipient)
     }
-    found = Account.objects.filter(instagram_account_id__in=ids - {""})
-    return dict(found.values_list("instagram_account_id", "pk"))
+    wanted, known = sorted(ids - {""}), {}
+    for start in range(0, len(wanted), 500):  # SQLite limits how much one query may name.
+        found = Account.objects.filter(instagram_account_id__in=wanted[start : start + 500])
+        known |= dict(found.values_list("instagram_account_id", "pk"))
+    return known
 
 
 def _place(event: MessageEvent | Unknown, accounts: dict[str, str]) -> Key | str:

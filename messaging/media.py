@@ -99,7 +99,8 @@ def _download(url: str) -> bytes:
         answer.raise_for_status()
         data = bytearray()
         deadline = time.monotonic() + SECONDS
-        for chunk in answer.iter_content(64 * 1024):
+        # What has come, however little: a larger unit would wait past the deadline.
+        while chunk := answer.raw.read1(64 * 1024, decode_content=True):
             data += chunk
             if len(data) > MAX_BYTES:
                 raise outbound_http.Forbidden("it is larger than 25 MB")

@@ -117,6 +117,9 @@ class Drain:
             try:
                 self.is_asked = False
                 self.run_dry()
+            except Exception:
+                # A question that came meanwhile is still there to be seen.
+                logger.exception("%s: stopped; the rows are looked at again", self.work.__module__)
             finally:
                 self.running.release()
 

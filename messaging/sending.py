@@ -118,6 +118,9 @@ def mark(message: Message, *, arrived: bool) -> bool:
 
 def _send(message: Message) -> None:
     account = message.account
+    if timezone.now() - message.created_at > GIVE_UP:
+        _finish(message, Status.QUEUED, Status.FAILED, "Given up: it waited more than 24 hours.")
+        return
     try:
         client = account.client()
     except TokenUnreadable as exc:
@@ -194,11 +197,8 @@ def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:
 
 
 def _requeue(message: Message, was: str, delay: timedelta, why: str) -> None:
-    now = timezone.now()
-    if now - message.created_at > GIVE_UP:
-        _finish(message, was, Status.FAILED, f"Given up after 24 hours. {why}")
-    else:
-        _move(message, was, status=Status.QUEUED, due_at=now + delay, lease=None, error=why)
+    due_at = timezone.now() + delay
+    _move(message, was, status=Status.QUEUED, due_at=due_at, lease=None, error=why)
 
 
 def _back_off(message: Message) -> timedelta:

@@ -86,7 +86,8 @@ def conversation(request, pk):
     conversation = get_object_or_404(
         Conversation.objects.for_user(request.user).select_related("account"), pk=pk
     )
-    conversation.mark_read()
+    if "before" not in request.GET:
+        conversation.mark_read()
     return _conversation_page(request, conversation, ReplyForm(initial={"submission": uuid4()}))
 
 
@@ -133,13 +134,14 @@ def conversation_updates(request, pk):
     after = _number(request, "after")
     if conversation.change <= after:
         return HttpResponse(status=204)
-    conversation.mark_read()
     changed = conversation.messages.filter(change__gt=after).select_related("written_by")
     thread = list(changed.prefetch_related("attachments").order_by("change", "pk")[:NEWS])
     context = {"conversation": conversation, "thread": thread}
     response = render(request, "messaging/_updates.html", context)
     # After a long absence the rest comes with the next question.
     is_all = len(thread) < NEWS
+    if is_all:
+        conversation.mark_read()
     response.headers["X-Change"] = str(conversation.change if is_all else thread[-1].change - 1)
     return response
 

@@ -14,6 +14,7 @@ from typing import Any
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 MAX_ID = 64
 MAX_MID = 512
+MAX_ATTACHMENTS = 50
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _event(entry_id: str, item: dict[str, Any]) -> MessageEvent | Unknown:
 def _attachments(message: dict[str, Any]) -> Iterator[AttachmentEvent]:
     if message.get("is_unsupported"):
         yield AttachmentEvent("unsupported", "")
-    for item in _dicts(message.get("attachments")):
+    for item in _dicts(message.get("attachments"))[:MAX_ATTACHMENTS]:
         payload = item.get("payload")
         url = _text(payload.get("url")) if isinstance(payload, dict) else ""
         yield AttachmentEvent(_text(item.get("type"))[:MAX_ID] or "unknown", url)
@@ -141,6 +142,7 @@ def _time(value: Any) -> datetime | None:
         else:
             number = int(value)
             moment = datetime.fromtimestamp(number if number < 10**11 else number / 1000, UTC)
+        moment = moment.astimezone(UTC)  # Odd offsets are more than a database takes.
         return moment if 2010 <= moment.year < 2100 else None
     except (TypeError, ValueError, OverflowError, OSError):
         return None

@@ -105,6 +105,15 @@ def test_a_wrong_placeholder_does_not_stop_the_caller(log):
     assert SECRET not in stream.getvalue()
 
 
+def test_what_a_database_quotes_of_a_row_is_redacted():
+    error = (
+        "DataError: out of range\nLINE 1: ... VALUES ('in', 'my private text')\n   ^\n"
+        "DETAIL:  Failing row contains (7, my private text)."
+    )
+    assert "my private text" not in logs.redact(error)
+    assert "out of range" in logs.redact(error)
+
+
 def test_links_that_let_somebody_in_are_redacted():
     for link in (
         "/accounts/invitations/abcdefghijklmnop-QRSTUV_w",

@@ -61,6 +61,13 @@ def test_production_with_a_weak_secret_does_not_start(tmp_path):
     assert "password123" not in result.stderr
 
 
+def test_a_weak_secret_may_stay_as_a_fallback_until_its_tokens_are_moved(tmp_path):
+    weak = {"SESSION_SECRET_FALLBACKS": "password123"}
+    result = run([*MANAGE, "check"], tmp_path, **PRODUCTION | weak)
+    assert result.returncode == 0
+    assert "crypto.W003" in result.stderr
+
+
 def test_production_starts_with_good_settings(tmp_path):
     result = run(WAYS_TO_SERVE["wsgi"], tmp_path, **PRODUCTION)
     assert result.returncode == 0

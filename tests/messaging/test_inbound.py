@@ -280,6 +280,7 @@ def test_an_event_whose_worker_died_is_due_again_after_its_lease(account, delive
         (1760000000, at(1760000000000)),
         ("2025-10-09T08:53:20+00:00", at(1760000000000)),
         ("2025-10-09T08:53:20", at(1760000000000)),
+        ("2025-10-10T08:52:20+23:59", at(1760000000000)),
         (None, None), ("soon", None), (10**30, None), ({}, None), (float("inf"), None),
     ],
 )  # fmt: skip

@@ -199,7 +199,18 @@ def test_after_a_day_without_connection_it_fails(open_conversation, settings):
     work()
     message.refresh_from_db()
     assert message.status == Status.FAILED
-    assert "Given up after 24 hours" in message.error
+    assert "more than 24 hours" in message.error
+
+
+def test_what_waited_for_days_is_not_sent_when_the_account_is_back(
+    instagram, connected, open_conversation
+):
+    message = sending.queue_reply(open_conversation, "old news")
+    Message.objects.update(created_at=timezone.now() - timedelta(days=5))
+    work()
+    message.refresh_from_db()
+    assert message.status == Status.FAILED
+    assert instagram.sent_by_api() == []
 
 
 def test_a_limit_waits_at_least_a_minute(instagram, open_conversation):
