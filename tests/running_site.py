@@ -20,10 +20,10 @@ import requests
 from instamsg.sandbox.server import Sandbox
 
 from .environment import child_environment
+from .instagram import CONTROL_TOKEN, Instagram
 
 SECRET = "9fQm2vXr7LkT4wZp1sYc8bNd6hGj3aRe"
 APP_SECRETS = "sandbox-secret-one,sandbox-secret-two"
-CONTROL_TOKEN = "control-token-of-the-tests"
 PASSWORD = "correct horse 41"
 MANAGE = [sys.executable, "manage.py"]
 
@@ -60,6 +60,8 @@ class RunningSite:
             redirect_uris=[f"{self.url}/oauth/instagram/callback"],
             webhook_url=f"{self.url}/webhooks/instagram",
         )
+        self.instagram = Instagram(self.sandbox)
+        self.control, self.sent_by_api = self.instagram.control, self.instagram.sent_by_api
         self.environment = child_environment(
             SESSION_SECRET=SECRET,
             PORT=str(self.port),
@@ -143,17 +145,6 @@ class RunningSite:
 
     # People
 
-    def control(self, command: str, *, method: str = "POST", **order):
-        answer = requests.request(
-            method,
-            f"{self.sandbox.url}/_sandbox/{command}",
-            json=order,
-            headers={"Authorization": f"Bearer {CONTROL_TOKEN}"},
-            timeout=30,
-        )
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
     def get(self, path: str, **kwargs) -> requests.Response:
         return self.browser.get(self.url + path, timeout=10, **kwargs)
 
@@ -174,16 +165,7 @@ class RunningSite:
     def connect(self, account: str = "luna.ceramics") -> requests.Response:
         """The Connect button, the consent page (allowed), and back."""
         to_instagram = self.submit("/accounts/", "/accounts/connect")
-        authorize = requests.Request("GET", to_instagram.headers["Location"]).prepare()
-        asked = dict(pair.split("=", 1) for pair in authorize.url.split("?", 1)[1].split("&"))
-        back = self.control(
-            "authorize",
-            account=account,
-            redirect_uri=f"{self.url}/oauth/instagram/callback",
-            state=asked["state"],
-            scope="instagram_business_basic,instagram_business_manage_messages",
-        )
-        query = {"code": back["code"], "state": asked["state"]}
+        query = self.instagram.consent(to_instagram.headers["Location"], account)
         return self.get("/oauth/instagram/callback", params=query)
 
     def say(self, text: str, customer: str = "mila.tests", **more) -> dict:
@@ -199,15 +181,6 @@ class RunningSite:
             headers={"X-Hub-Signature-256": f"sha256={signature}"},
             timeout=10,
         )
-
-    def sent_by_api(self) -> list[str]:
-        conversations = self.control("state", method="GET")["conversations"]
-        return [
-            message["content"].get("text")
-            for conversation in conversations
-            for message in conversation["messages"]
-            if message["by"] == "api"
-        ]
 
     @property
     def log(self) -> str:
