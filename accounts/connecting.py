@@ -11,7 +11,9 @@ from django.dispatch import Signal
 from django.urls import reverse
 from django.utils import timezone
 
-from . import instagram
+from crypto.models import SupersededSecret
+
+from . import audit, instagram
 from .instagram import Grant, InstagramClient, Profile
 from .instagram_errors import InstagramError, NoAnswer, NotSent, RateLimited
 from .models import Account, ConnectAttempt, Membership, Role, TokenUnreadable, User, digest
@@ -115,7 +117,6 @@ def disconnect(account: Account) -> None:
     with suppress(InstagramError, TokenUnreadable):
         account.client().unsubscribe()
     changes = {
-        "access_token": None,
         "token_issued_at": None,
         "token_expires_at": None,
         "subscribed_fields": [],
@@ -125,7 +126,11 @@ def disconnect(account: Account) -> None:
     }
     # Unless it was connected anew while Instagram was asked.
     same_token = Account.objects.filter(pk=account.pk, token_issued_at=account.token_issued_at)
-    same_token.update(**changes)
+    with transaction.atomic():
+        had_token = same_token.filter(access_token__isnull=False).update(access_token=None)
+        same_token.update(**changes)
+        if had_token:
+            audit.token_forgotten(account)
 
 
 def _claim(user: User, browser: str, state: str) -> ConnectAttempt:
@@ -166,7 +171,10 @@ def _finish(user: User, query: Mapping[str, str], wanted: Account | None) -> Con
     except InstagramError as exc:
         raise _explained(exc) from None
     _require_right_account(profile, wanted)
-    account, is_new = _store(user, profile, grant)
+    try:
+        account, is_new = _store(user, profile, grant)
+    except SupersededSecret as exc:
+        raise ConnectFailed("This site needs a restart first", str(exc), status=503) from None
     account_connected.send(Account, account=account)
     return Connected(account, is_new, warning=_subscribe(account, client))
 
@@ -251,6 +259,7 @@ def _store(user: User, profile: Profile, grant: Grant) -> tuple[Account, bool]:
         Membership.objects.update_or_create(
             user=user, account=account, defaults={"role": Role.OWNER}
         )
+        audit.token_stored(account, is_new=is_new, expires_at=grant.expires_at)
     return account, is_new
 
 

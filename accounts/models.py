@@ -14,6 +14,7 @@ from django.utils import timezone
 from crypto.fields import EncryptedTextField
 from crypto.keyring import DecryptionError
 
+from . import audit
 from .instagram import InstagramClient
 
 logger = logging.getLogger(__name__)
@@ -165,6 +166,7 @@ class Account(models.Model):
             logger.error("Failed to decrypt access token for account %s: %s", self.pk, exc)
             reason = "The stored token cannot be opened with the current SESSION_SECRET."
             self.note_problem(self.Problem.UNREADABLE, reason)
+            audit.token_unreadable(self, str(exc))
             raise TokenUnreadable(reason) from None
         if self.problem == self.Problem.UNREADABLE:
             self.clear_problem()  # The right secret is back.

@@ -6,7 +6,7 @@ from typing import Any
 import jwt
 from django.utils import timezone
 
-from .keyring import get_keyring
+from .keyring import get_keyring, note_fallback
 
 ALGORITHM = "HS256"
 LEEWAY = 30
@@ -54,4 +54,6 @@ def verify(token: str, *, audience: str) -> Verified:
         )
     except jwt.InvalidTokenError as exc:
         raise InvalidBearerToken(str(exc)) from None
+    if key is not ring.primary:
+        note_fallback(key)
     return Verified(claims, is_current=key is ring.primary)

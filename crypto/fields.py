@@ -4,23 +4,28 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.apps import apps
+from django.core.checks import Error
 from django.core.exceptions import FieldError
 from django.db import models
 from django.db.models.query_utils import DeferredAttribute
 
 from .keyring import get_keyring
+from .models import Secret
 
 MARK = "sealed:"
 """Goes before ciphertext in serialized data, so that loading it does not encrypt it again."""
 
 
 class Sealed:
-    """Ciphertext as it stands in the column; prints as <sealed> and compares by identity."""
+    """Ciphertext as it stands in the column; prints as <sealed> and compares by identity.
 
-    __slots__ = ("ciphertext",)
+    `is_fresh` says that this process encrypted it, rather than found it somewhere.
+    """
 
-    def __init__(self, ciphertext: str):
-        self.ciphertext = ciphertext
+    __slots__ = ("ciphertext", "is_fresh")
+
+    def __init__(self, ciphertext: str, *, is_fresh: bool = False):
+        self.ciphertext, self.is_fresh = ciphertext, is_fresh
 
     def __repr__(self) -> str:
         return "<sealed>"
@@ -42,7 +47,8 @@ class EncryptedTextField(models.TextField):
 
     Reading the attribute gives a `Sealed`; assigning a string encrypts it under the primary
     key. `clears` names the fields of the same row that lose their meaning with the value and
-    are set to NULL together with it. The only lookup is `isnull`.
+    are set to NULL together with it. The only lookup is `isnull`. Writing a new value raises
+    SupersededSecret when this process runs a retired secret.
     """
 
     descriptor_class = SealedAttribute
@@ -52,6 +58,19 @@ class EncryptedTextField(models.TextField):
         self.clears = tuple(clears)
         kwargs["editable"] = False  # Forms and model_to_dict leave it out.
         super().__init__(*args, **kwargs)
+
+    def check(self, **kwargs):
+        errors = super().check(**kwargs)
+        if not self.null:
+            errors.append(
+                Error(
+                    "An EncryptedTextField must allow NULL.",
+                    hint="When the secret is lost, the value is cleared. Set null=True.",
+                    obj=self,
+                    id="crypto.E005",
+                )
+            )
+        return errors
 
     def deconstruct(self):
         name, path, args, kwargs = super().deconstruct()
@@ -68,7 +87,7 @@ class EncryptedTextField(models.TextField):
         if value == "":
             raise ValueError(f"{self.name}: an empty text is no secret; assign None to clear it.")
         if isinstance(value, str):
-            return Sealed(get_keyring().encrypt(value))
+            return Sealed(get_keyring().encrypt(value), is_fresh=True)
         if value is None or isinstance(value, Sealed) or hasattr(value, "resolve_expression"):
             return value
         raise TypeError(f"{self.name} takes text or None, not {type(value).__name__}.")
@@ -85,6 +104,12 @@ class EncryptedTextField(models.TextField):
     def get_prep_value(self, value):
         value = self.seal(value)
         return value.ciphertext if isinstance(value, Sealed) else value
+
+    def get_db_prep_save(self, value, connection):
+        value = self.seal(value)
+        if isinstance(value, Sealed) and value.is_fresh:
+            Secret.objects.using(connection.alias).note_use(get_keyring(), anything_is_stored)
+        return super().get_db_prep_save(value, connection)
 
     def value_to_string(self, obj):
         value = self.value_from_object(obj)
@@ -112,7 +137,12 @@ def encrypted_fields() -> Iterator[EncryptedTextField]:
 
 def count_stored_values() -> int:
     """How many encrypted values the database holds. Raises the database's error without it."""
-    return sum(
-        field.model._base_manager.exclude(**{f"{field.name}__isnull": True}).count()
-        for field in encrypted_fields()
-    )
+    return sum(_stored(field).count() for field in encrypted_fields())
+
+
+def anything_is_stored() -> bool:
+    return any(_stored(field).exists() for field in encrypted_fields())
+
+
+def _stored(field: EncryptedTextField) -> models.QuerySet:
+    return field.model._base_manager.exclude(**{f"{field.name}__isnull": True})

@@ -5,15 +5,18 @@ programs wrote under the same secret, and they open ours.
 """
 
 import hmac
+import logging
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from django.conf import settings
+
+logger = logging.getLogger(__name__)
 
 SALT = b"instagram-oauth-encryption-v1"
 ITERATIONS = 100_000
@@ -55,6 +58,12 @@ def derive(secret: str) -> Key:
     )
 
 
+@cache
+def note_fallback(key: Key) -> None:
+    """Say so, once per process: as long as this happens the fallback must stay on the ring."""
+    logger.warning("Fallback secret %s was needed to open a value or a login", key.fingerprint)
+
+
 class KeyRing:
     """The key that encrypts and signs, and older or coming ones that still open.
 
@@ -80,12 +89,32 @@ class KeyRing:
 
     def decrypt(self, ciphertext: str) -> str:
         """The text behind `ciphertext`. Raises DecryptionError when no key opens it."""
-        for key in self.keys:
+        key, plain = self.open(ciphertext)
+        if key is not self.primary:
+            note_fallback(key)
+        try:
+            return plain.decode()
+        except UnicodeDecodeError:
+            raise DecryptionError("what it holds is not UTF-8 text") from None
+
+    def open(self, ciphertext: str, *, primary_last: bool = False) -> tuple[Key, bytes]:
+        """The key that opens `ciphertext`, and what is in it. Raises DecryptionError.
+
+        `primary_last` saves time where most values are still under a fallback.
+        """
+        for key in [*self.fallbacks, self.primary] if primary_last else self.keys:
             try:
-                return key.fernet.decrypt(ciphertext).decode()
+                return key, key.fernet.decrypt(ciphertext)
             except (InvalidToken, ValueError):  # The latter: text that no Fernet ever wrote.
                 continue
         raise DecryptionError(self._why_not(ciphertext))
+
+    def opens(self, ciphertext: str) -> bool:
+        try:
+            self.open(ciphertext)
+        except DecryptionError:
+            return False
+        return True
 
     def find(self, fingerprint: str) -> Key | None:
         """The key that bears `fingerprint`, or None when it is not on the ring."""

@@ -1,0 +1,55 @@
+"""Secrets and accounts for the tests of the secret's life."""
+
+from django.db import connection
+from django.test.utils import override_settings
+
+from accounts.models import Account
+from crypto.keyring import KeyRing, derive
+
+OLD = "an-0lder-secret-of-this-installation-2024"
+NEW = "the-N3wer-secret-of-this-installation-2025"
+OTHER = "another-S3cret-that-opens-nothing-here-99"
+TOKEN = "IGAAaVeryPrivateTokenOfLunaCeramics{:05}"
+
+
+def fingerprint(secret: str) -> str:
+    return derive(secret).fingerprint
+
+
+def store(number: int, secret: str = OLD, first: int = 0) -> list[Account]:
+    """So many connected accounts, their tokens written by a process that runs `secret`."""
+    with override_settings(KEYRING=KeyRing(secret)):
+        return [
+            Account.objects.create(
+                instagram_account_id=str(17841000 + n),
+                username=f"shop.{n}",
+                access_token=TOKEN.format(n),
+            )
+            for n in range(first, first + number)
+        ]
+
+
+def overwrite(account: Account, ciphertext: str | None) -> None:
+    """As somebody with SQL would."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE accounts SET access_token_encrypted = %s WHERE id = %s",
+            [ciphertext, account.pk],
+        )
+
+
+def columns() -> dict[str, str | None]:
+    """Account id → what stands in the column."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id, access_token_encrypted FROM accounts")
+        return dict(cursor.fetchall())
+
+
+def opened(secret: str) -> dict[str, str]:
+    """Username → token, of those that this one secret opens."""
+    ring = KeyRing(secret)
+    return {
+        account.username: ring.decrypt(account.access_token.ciphertext)
+        for account in Account.objects.filter(access_token__isnull=False)
+        if ring.opens(account.access_token.ciphertext)
+    }
