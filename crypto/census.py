@@ -1,0 +1,87 @@
+"""Counts, one by one, which secret opens each stored value, and names those that none opens."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from django.db import transaction
+
+from .columns import Column, Name, encrypted_columns
+from .keyring import DecryptionError, KeyRing, get_keyring
+from .models import Census, Secret
+
+logger = logging.getLogger(__name__)
+
+Report = Callable[[Name, str], None]
+"""Told of an unreadable value, and why it cannot be read."""
+
+
+def take(
+    ring: KeyRing,
+    report: Report | None = None,
+    page_done: Callable[[int], None] = lambda values: None,
+) -> Census:
+    """Try every stored value; the result is not saved. Memory does not grow with the values."""
+    started = time.monotonic()
+    census = Census(columns={}, unreadable=0, named=[])
+    for column in encrypted_columns():
+        census.columns[str(column)] = _count(column, ring, census, report, page_done)
+    census.seconds = time.monotonic() - started
+    return census
+
+
+def keep(census: Census) -> None:
+    """Store the census in place of the one before."""
+    with transaction.atomic():
+        Census.objects.all().delete()
+        census.save(force_insert=True)
+
+
+def renew() -> None:
+    """Count anew, keep the result, and remind in the log of a rotation that is due."""
+    keep(take(get_keyring()))
+    current = Secret.objects.current()
+    if current and current.is_due:
+        logger.warning(
+            "SESSION_SECRET %s is in use since %s; a new one is due every 12 months: "
+            "docs/session-secret.md",
+            current, current.first_used_at.date(),
+        )  # fmt: skip
+
+
+def name_unreadable(
+    column: Column, reasons: dict[Any, str], census: Census, report: Report | None = None
+) -> int:
+    """Enter the values at the places that `reasons` explains; returns how many are still there."""
+    names = column.names(list(reasons))
+    for place, name in names.items():
+        if len(census.named) < Census.NAMED:
+            census.named.append({"column": str(column), "pk": name.pk, "name": str(name)})
+        if report:
+            report(name, reasons[place])
+    census.unreadable += len(names)
+    return len(names)
+
+
+def _count(
+    column: Column,
+    ring: KeyRing,
+    census: Census,
+    report: Report | None,
+    page_done: Callable[[int], None],
+) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for page in column.pages():
+        reasons = {}
+        for place, ciphertext in page:
+            try:
+                key, _ = ring.open(ciphertext)
+            except DecryptionError as exc:
+                reasons[place] = str(exc)
+            else:
+                counts[key.fingerprint] += 1
+        name_unreadable(column, reasons, census, report)
+        page_done(len(page))
+    return dict(counts)

@@ -1,0 +1,128 @@
+"""Changes the secrets in a `.env` file: the whole new file, or the old one untouched."""
+
+import os
+import re
+import stat
+import tempfile
+from pathlib import Path
+
+import environ
+
+NAME, FALLBACKS = "SESSION_SECRET", "SESSION_SECRET_FALLBACKS"
+
+
+class EnvFileRefused(Exception):
+    """The file was not changed; the text says why."""
+
+
+class EnvFile:
+    """A `.env` file, as its reader in the settings would understand it.
+
+    Raises EnvFileRefused when it cannot be read.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(os.path.realpath(path))  # A link stays a link to the new file.
+        try:
+            self.text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        except (OSError, UnicodeDecodeError) as exc:
+            raise EnvFileRefused(f"{path} cannot be read: {_reason(exc)}.") from None
+
+    @property
+    def secret(self) -> str | None:
+        return _values(self.text).get(NAME, "").strip() or None
+
+    @property
+    def fallbacks(self) -> list[str]:
+        listed = _values(self.text).get(FALLBACKS, "").split(",")
+        return [one.strip() for one in listed if one.strip()]
+
+    def require_writable(self) -> None:
+        """Raise EnvFileRefused unless `write` would very likely succeed."""
+        # Root could write it all the same; whoever took the right away had a reason.
+        if self.path.exists() and not self.path.stat().st_mode & stat.S_IWUSR:
+            raise EnvFileRefused(f"{self.path} is read-only. Nothing was changed.")
+        if not os.access(self.path.parent, os.W_OK):
+            raise EnvFileRefused(f"{self.path.parent} cannot be written. Nothing was changed.")
+        for name in (NAME, FALLBACKS):
+            if f"{name}_FILE" in _values(self.text):
+                raise EnvFileRefused(
+                    f"{self.path} names another file in {name}_FILE; change the secret there. "
+                    "Nothing was changed."
+                )
+
+    def write(self, secret: str, fallbacks: list[str]) -> None:
+        """Set the two variables; every other line, and the order, stay as they are.
+
+        The file is complete on the disk before it takes the old one's place, readable by its
+        owner alone. Raises EnvFileRefused.
+        """
+        self.require_writable()
+        unlistable = next((one for one in fallbacks if "," in one), None)
+        if unlistable:
+            raise EnvFileRefused(
+                "The old secret holds a comma, so it cannot stand in a list of fallbacks. Put it "
+                f"into a file of its own and name that in {FALLBACKS}_FILE. Nothing was changed."
+            )
+        text = _with(self.text, NAME, secret)
+        if fallbacks or self.fallbacks:
+            text = _with(text, FALLBACKS, ",".join(fallbacks))
+        found = _values(text)
+        if (found[NAME], found.get(FALLBACKS, "")) != (secret, ",".join(fallbacks)):
+            raise EnvFileRefused(
+                "The secret begins and ends with a quotation mark, which .env files cannot hold. "
+                "Nothing was changed."
+            )
+        try:
+            self._replace(text)
+        except OSError as exc:
+            raise EnvFileRefused(
+                f"{self.path} cannot be written: {_reason(exc)}. It is as it was."
+            ) from None
+        self.text = text
+
+    def _replace(self, text: str) -> None:
+        descriptor, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f"{self.path.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(descriptor)
+            if self.path.exists() and hasattr(os, "chown"):
+                owner = self.path.stat()
+                os.chown(temporary, owner.st_uid, owner.st_gid)
+            os.replace(temporary, self.path)
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def _values(text: str) -> dict[str, str]:
+    class Reader(environ.Env):
+        ENVIRON: dict[str, str] = {}
+
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        file.write(text)
+        file.seek(0)
+        Reader.read_env(file)
+    return Reader.ENVIRON
+
+
+def _with(text: str, name: str, value: str) -> str:
+    """`text` with `name` set to `value`: where it stands, else below its example, else last."""
+    line = f"{name}={value}"
+    lines = text.splitlines()
+    set_here = [i for i, one in enumerate(lines) if re.match(rf"(?:export )?{name}=", one)]
+    example = [i for i, one in enumerate(lines) if re.match(rf"# ?{name}=", one)]
+    if set_here:
+        lines[set_here[-1]] = line  # The last one counts.
+        lines = [one for i, one in enumerate(lines) if i not in set_here[:-1]]
+    elif example:
+        lines.insert(example[-1] + 1, line)
+    else:
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _reason(exc: Exception) -> str:
+    return exc.strerror if isinstance(exc, OSError) and exc.strerror else "it is not UTF-8 text"

@@ -1,0 +1,104 @@
+"""New ciphertext, put aside until all of it can go in at once.
+
+A temporary table holds it, visible to this connection alone: nobody waits while it fills, and
+whatever ends this process takes it away.
+"""
+
+from typing import Any
+
+from django.db import connection
+
+from .columns import Column, Value
+from .models import Secret
+
+Change = tuple[Any, str, str]
+"""Where a value is, its ciphertext as it was read, and the one to come."""
+
+
+class Stage:
+    """The changes to one column."""
+
+    def __init__(self, column: Column, number: int):
+        self.column, self.table = column, f"staged_{number}"
+        self.size = 0
+        temporary = "TEMP" if connection.vendor == "sqlite" else "TEMPORARY"
+        _run(f"DROP TABLE IF EXISTS {self.table}")
+        _run(
+            f"CREATE {temporary} TABLE {self.table} AS SELECT {column.locator} AS place, "  # noqa: S608
+            f"{column.column} AS was, {column.column} AS becomes FROM {column.table} LIMIT 0"
+        )
+
+    def add(self, changes: list[Change]) -> None:
+        self.size += len(changes)
+        if connection.vendor == "postgresql":
+            with (
+                connection.cursor() as cursor,
+                cursor.copy(f"COPY {self.table} FROM STDIN") as copy,
+            ):
+                for change in changes:
+                    copy.write_row(change)
+            return
+        with connection.cursor() as cursor:
+            cursor.executemany(f"INSERT INTO {self.table} VALUES (%s, %s, %s)", changes)  # noqa: S608
+
+    def prepare(self) -> None:
+        """Spare the planner a guess, before anybody waits for the swap."""
+        if connection.vendor == "postgresql":
+            _run(f"ANALYZE {self.table}")
+
+    def swap(self) -> int:
+        """Put every change in whose row still holds what was read; returns how many did."""
+        column = self.column
+        return _run(
+            f"UPDATE {column.table} SET {column.column} = s.becomes FROM {self.table} AS s "  # noqa: S608
+            f"WHERE {column.table}.{column.locator} = s.place "
+            f"AND {column.table}.{column.column} = s.was"
+        )
+
+    def strangers(self, limit: int) -> list[Value]:
+        """Up to `limit` values that we did not put in: written since their page was read."""
+        column = self.column
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT c.{column.locator}, c.{column.column} FROM {column.table} AS c "  # noqa: S608
+                f"LEFT JOIN {self.table} AS s ON s.place = c.{column.locator} "
+                f"WHERE c.{column.column} IS NOT NULL "
+                f"AND (s.becomes IS NULL OR s.becomes <> c.{column.column}) LIMIT {limit}"
+            )
+            return cursor.fetchall()
+
+    def drop(self) -> None:
+        _run(f"DROP TABLE IF EXISTS {self.table}")
+
+
+def lock(columns: list[Column], milliseconds: int) -> None:
+    """Keep every other writer from the columns and the registry until the transaction ends.
+
+    Waits no longer than `milliseconds` for those who are at it: whoever comes meanwhile waits
+    behind us. Raises OperationalError then. SQLite has one writer, which is us already.
+    """
+    if connection.vendor != "postgresql":
+        return
+    tables = ", ".join(
+        [connection.ops.quote_name(Secret._meta.db_table), *(column.table for column in columns)]
+    )
+    _run(f"SET LOCAL lock_timeout = {int(milliseconds)}")
+    # Readers go on, and so does pg_dump. The join of the swap then stays in memory.
+    _run(f"LOCK TABLE {tables} IN EXCLUSIVE MODE")
+    _run("SET LOCAL work_mem = '64MB'")
+
+
+def put(column: Column, changes: list[Change]) -> None:
+    """Change single values, each if it is still what was read."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"UPDATE {column.table} SET {column.column} = %s "  # noqa: S608
+            f"WHERE {column.locator} = %s AND {column.column} = %s",
+            [(becomes, place, was) for place, was, becomes in changes],
+        )
+
+
+def _run(sql: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.rowcount
