@@ -1,10 +1,17 @@
 """System checks: what is wrong with the secret, and what to do about it."""
 
-from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+import logging
+from contextlib import suppress
 
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import Error as DatabaseError
+
+from . import verdict
+from .models import Secret
 from .secrets import GENERATE, others_can_read
 from .startup import STARTUP
+from .verdict import State
 
 MISSING = Error(
     "SESSION_SECRET is not set (unset, empty or blank).",
@@ -36,6 +43,17 @@ EPHEMERAL = Warning(
 )
 
 
+# What is missing or weak has a check of its own, above.
+IDS = {
+    State.UNREACHABLE: "crypto.E010",
+    State.EPHEMERAL: "crypto.E011",
+    State.SUPERSEDED: "crypto.E012",
+    State.WRONG: "crypto.E013",
+    State.UNREADABLE: "crypto.E014",
+    State.FALLBACK: "crypto.W015",
+}
+
+
 def weak(name: str, reason: str) -> CheckMessage:
     """Refused in production, a warning in development.
 
@@ -61,6 +79,34 @@ def check_session_secret(app_configs, **kwargs) -> list[CheckMessage]:
     if settings.KEYRING.primary in settings.KEYRING.fallbacks:
         found.append(IS_ITS_OWN_FALLBACK)
     return found + [weak(name, reason) for name, reason in settings.WEAK_SECRETS]
+
+
+@register(Tags.database)
+def check_stored_values(app_configs, databases=None, **kwargs) -> list[CheckMessage]:
+    """The verdict, where the database may be asked (`check --database default`)."""
+    if not databases:
+        return []
+    found = verdict.look()
+    messages = []
+    if found.state in IDS:
+        level = Error if found.level >= logging.ERROR else Warning
+        messages.append(level(found.title, hint=found.advice, id=IDS[found.state]))
+    with suppress(DatabaseError):
+        current = Secret.objects.current()
+        if current and current.is_due:
+            messages.append(due(current))
+    return messages
+
+
+def due(secret: Secret) -> CheckMessage:
+    return Warning(
+        f"SESSION_SECRET {secret} is in use since {secret.first_used_at:%Y-%m-%d}; a new one is "
+        f"due every 12 months.",
+        hint="Rotate it while the site runs: docs/session-secret.md. In short:\n"
+        "  python manage.py generate_secret --env-file .env --keep-old\n"
+        "restart web and worker, then\n  python manage.py rotate_secret",
+        id="crypto.W008",
+    )
 
 
 @register()

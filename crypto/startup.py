@@ -1,20 +1,19 @@
 """What happens before a process serves: refuse without a good secret, warn of a passing one."""
 
-import logging
 import os
 import secrets
 import sys
+from contextlib import suppress
 
 from django.conf import settings
 from django.core import checks
 from django.db import Error as DatabaseError
-from rich.console import Console
-from rich.panel import Panel
 
-from .fields import count_stored_values
+from . import boxes, verdict
+from .fields import anything_is_stored
+from .heartbeat import Heartbeat
+from .models import Secret, SecurityEvent
 from .secrets import EPHEMERAL, GENERATE
-
-logger = logging.getLogger(__name__)
 
 STARTUP = "startup"
 """The tag of every check that a server or worker must pass before it serves."""
@@ -46,7 +45,7 @@ def announce() -> None:
     if not settings.SESSION_SECRET_IS_EPHEMERAL or os.environ.get(ANNOUNCED):
         return
     os.environ[ANNOUNCED] = "1"
-    _warn(
+    boxes.show(
         "CRITICAL SECURITY WARNING: No SESSION_SECRET configured",
         "A random secret was made for this start. When it ends:\n"
         "  - every login becomes invalid;\n"
@@ -57,26 +56,34 @@ def announce() -> None:
         "put it into .env as one line:\n  SESSION_SECRET=<the secret>\n"
         "and start again.",
     )
-    try:
-        stored = count_stored_values()
-    except DatabaseError:
-        return  # No table yet, or no database: nothing is known to be at risk.
-    if stored:
-        _warn(
-            "DATA LOSS WARNING: Encrypted tokens found with ephemeral secret!",
-            f"Accounts with a stored token: {stored}. These tokens were written under a secret\n"
-            "that this process does not have. Two ways out:\n"
-            "  1. Restore: put the old secret into .env as SESSION_SECRET and start again.\n"
-            "  2. Start over: put a new SESSION_SECRET into .env, start again,\n"
-            "     and reconnect every account on the accounts page.",
+
+
+def begin(kind: str) -> None:
+    """What a process of this `kind` (web, worker) does before it serves.
+
+    It ends with a message when it must not serve. Otherwise it says what it thinks of its
+    secret, and goes on looking.
+    """
+    refuse_to_start()
+    announce()
+    with suppress(DatabaseError):  # The verdict says so.
+        _enter_secret()
+    Heartbeat(kind).start()
+
+
+def _enter_secret() -> None:
+    """Bring the registry up to date with the secret that this process came with."""
+    ring = settings.KEYRING
+    if Secret.objects.current() is None and anything_is_stored():
+        # Stored before there was a registry: the secret that opens most is the current one.
+        opened = verdict.sample(ring)
+        best = max(ring.keys, key=lambda key: opened[key.fingerprint])
+        if opened[best.fingerprint]:
+            Secret.objects.make_current(best)
+    changes = SecurityEvent.objects.filter(kind=SecurityEvent.Kind.SECRET_CHANGED)
+    before = changes.first()
+    subject = f"secret {ring.primary.fingerprint}"
+    if before is None or before.subject != subject:
+        SecurityEvent.objects.record(
+            SecurityEvent.Kind.SECRET_CHANGED, subject, before=before.subject if before else None
         )
-
-
-def _warn(title: str, body: str) -> None:
-    """A red box on a terminal, a plain log record everywhere else."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        text = f"{title}\n\n{body}"
-        console.print(Panel(text, border_style="bold red", style="red"), markup=False)
-    else:
-        logger.critical("%s\n%s", title, body)

@@ -46,6 +46,7 @@ INSTAGRAM_APP_SECRETS = secrets.read_list("INSTAGRAM_APP_SECRET", LAYERS)
 INSTAGRAM_VERIFY_TOKEN = secrets.read("INSTAGRAM_VERIFY_TOKEN", LAYERS) or ""
 database_url = secrets.read("DATABASE_URL", LAYERS)
 email_url = secrets.read("EMAIL_URL", LAYERS)
+METRICS_TOKEN = secrets.read("METRICS_TOKEN", LAYERS)
 task_queue_url = secrets.read("TASK_QUEUE_URL", LAYERS)
 
 # --- Where the site is reached -------------------------------------------------------------------
@@ -178,6 +179,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "crypto.actor.ActorMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
@@ -194,6 +196,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "crypto.verdict.for_staff",
             ],
         },
     }
@@ -294,10 +297,14 @@ LOGGING = logs.configuration(
     level=env.str("LOG_LEVEL", default="INFO").upper(),
     style=env.str("LOG_FORMAT", default="text"),
     secrets=[
-        *filter(None, [session_secret, INSTAGRAM_VERIFY_TOKEN]),
-        *session_secret_fallbacks,
-        *INSTAGRAM_APP_SECRETS,
-        *(urlsplit(url).password or "" for url in (database_url, task_queue_url, email_url) if url),
+        *(session_secret, *session_secret_fallbacks),
+        *(SECRET_KEY, *SECRET_KEY_FALLBACKS),
+        *(*INSTAGRAM_APP_SECRETS, INSTAGRAM_VERIFY_TOKEN),
+        *(DATABASES["default"].get("PASSWORD"), vars().get("EMAIL_HOST_PASSWORD"), queue.password),
+        # What a rotation without the site is given.
+        *(os.environ.get("OLD_SECRET"), os.environ.get("NEW_SECRET")),
     ],
 )
 DEFAULT_EXCEPTION_REPORTER = "instamsg.logs.RedactingReporter"
+# The one error page that no reporter makes; innermost, so that it sees each of them.
+MIDDLEWARE.append("instamsg.logs.RedactDebug404")

@@ -1,16 +1,12 @@
 from django.contrib import admin
-from django.http import HttpResponse
 from django.urls import include, path
 
-
-def livez(request):
-    """This process answers; nothing else is looked at."""
-    return HttpResponse("ok", content_type="text/plain")
-
+from . import health
 
 urlpatterns = [
     path("", include("messaging.urls")),
     path("", include("accounts.urls")),
     path("admin/", admin.site.urls),
-    path("livez", livez),
+    path("livez", health.livez),
+    path("readyz", health.readyz),
 ]

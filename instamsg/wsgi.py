@@ -14,8 +14,7 @@ from django.conf import settings  # noqa: E402  (readable only now)
 
 from crypto import startup  # noqa: E402
 
-startup.refuse_to_start()
-startup.announce()
+startup.begin("web")
 
 
 def end_with_parent() -> None:

@@ -1,7 +1,9 @@
-"""What the workers run on their own: every minute, a look at each queue."""
+"""What the workers run on their own: a look at each queue every minute, a census each night."""
 
 from huey import crontab
 from huey.contrib.djhuey import db_periodic_task
+
+from crypto import census
 
 from . import inbound, media, participants, sending
 
@@ -16,3 +18,9 @@ def sweep() -> None:
     """
     for queue in QUEUES:
         queue.start()
+
+
+@db_periodic_task(crontab(hour="3", minute="20"))
+def count_secrets() -> None:
+    """Try every encrypted value; the admin shows what was found."""
+    census.renew()

@@ -11,9 +11,9 @@ class Command(RunHuey):
     requires_system_checks = []
 
     def handle(self, *args, **options):
-        startup.refuse_to_start()
-        startup.announce()
+        startup.begin("worker")
         if hasattr(HUEY.storage, "initialize_schema"):
             HUEY.storage.initialize_schema()
         tasks.sweep.call_local()  # Rows that waited while no worker ran.
+        tasks.count_secrets()
         super().handle(*args, **options)

@@ -1,0 +1,86 @@
+"""Tells people of accounts whose token this site had to forget, or is going to."""
+
+import logging
+from itertools import groupby
+from operator import attrgetter
+from smtplib import SMTPRecipientsRefused
+from typing import Any
+
+from django.conf import settings
+from django.core.mail import EmailMessage, get_connection
+from django.db import transaction
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+
+from .models import Account, Membership, User
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 10
+"""Seconds to wait for the mail server."""
+
+REASON = (
+    "This site had to forget its permission, because its secret was lost. Reconnect to answer "
+    "again; what customers write arrives all the same."
+)
+
+
+def tokens_cleared(pks: list[str], **signal: Any) -> None:
+    """Say it on the accounts' pages and, once it is committed, by mail.
+
+    Belongs into the transaction that cleared the tokens.
+    """
+    Account.objects.filter(pk__in=pks, access_token__isnull=True).update(
+        token_issued_at=None, problem="", problem_reason=REASON, problem_at=timezone.now()
+    )
+    _tell(pks, "Please reconnect {}", "accounts/reset_email.txt")
+
+
+def clearing_announced(pks: list[str], **signal: Any) -> None:
+    """Tell it beforehand, by mail alone; nothing is changed."""
+    _tell(pks, "Soon to be reconnected: {}", "accounts/reset_announced_email.txt")
+
+
+def _tell(pks: list[str], subject: str, template: str) -> None:
+    """One mail to each member who has an address, about all their accounts among `pks`."""
+    if not settings.EMAIL_IS_CONFIGURED:
+        return
+    concerned = (
+        Membership.objects.filter(account__in=pks, user__is_active=True)
+        .exclude(user__email="")
+        .select_related("user", "account")
+        .order_by("user_id", "account__username")
+    )
+    mails = []
+    for user, group in groupby(concerned, key=attrgetter("user")):
+        memberships = list(group)
+        one = memberships[0].account
+        what = one if len(memberships) == 1 else f"{len(memberships)} Instagram accounts"
+        context = {
+            "user": user,
+            "memberships": memberships,
+            "url": settings.PUBLIC_BASE_URL + reverse("account_list"),
+        }
+        text = render_to_string(template, context)
+        mails.append((user, EmailMessage(subject.format(what), text, to=[user.email])))
+    transaction.on_commit(lambda: _send(mails))
+
+
+def _send(mails: list[tuple[User, EmailMessage]]) -> None:
+    """What was done stands, whether people hear of it by mail or not: failures are logged."""
+    left = len(mails)
+    try:
+        with get_connection(timeout=PATIENCE) as server:
+            for user, message in mails:
+                _send_one(server, user, message)
+                left -= 1
+    except Exception as exc:
+        logger.error("%d members could not be told by mail to reconnect: %s", left, exc)
+
+
+def _send_one(server: Any, user: User, message: EmailMessage) -> None:
+    try:
+        server.send_messages([message])
+    except (SMTPRecipientsRefused, ValueError) as exc:  # This address; the next may be good.
+        logger.error("user %s could not be told by mail: %s", user.pk, type(exc).__name__)
