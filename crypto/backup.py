@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def make(purpose: str, folder: Path | None = None) -> Path:
 
 def remove(path: Path) -> None:
     """Take away a backup that nobody needs: what it was made for did not happen."""
-    path.unlink(missing_ok=True)
+    with suppress(OSError):
+        path.unlink()
 
 
 def _copy_sqlite(path: Path) -> None:
