@@ -86,6 +86,12 @@ def locked_out(username: str | None, **kwargs: Any) -> None:
             _record_failure(username or "", locked=True)
 
 
+def tried_name(request: HttpRequest | None, credentials: dict | None) -> str:
+    """The user name that somebody tried, cut to what the table of django-axes takes."""
+    tried = (credentials or {}).get("username") or (request.POST.get("username") if request else "")
+    return (tried or "")[:255]
+
+
 def _record_failure(username: str, **details: Any) -> None:
     failures = _recent(Kind.LOGIN_FAILED, LOCK_OUT)
     from_there = failures.filter(address=actor.current().address)

@@ -248,6 +248,7 @@ SESSION_COOKIE_SAMESITE = "Lax"  # Strict would log out whoever comes back from 
 
 # User name and address together: one stranger locks out neither a colleague nor a whole office.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_USERNAME_CALLABLE = "accounts.audit.tried_name"
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_RESET_ON_SUCCESS = True

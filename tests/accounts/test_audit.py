@@ -361,3 +361,10 @@ class TestLogin:
         audit.login_failed({})
         [event] = recorded(Kind.LOGIN_FAILED)
         assert event.actor.startswith(f"{getpass.getuser()} on ")
+
+
+def test_a_user_name_of_any_length_is_a_failed_login_and_no_error(client, db):
+    for address in ("/login", "/admin/login/"):
+        answer = client.post(address, {"username": "x" * 5000, "password": "wrong"})
+        assert answer.status_code == 200
+    assert SecurityEvent.objects.filter(kind=SecurityEvent.Kind.LOGIN_FAILED).count() == 2
