@@ -8,6 +8,8 @@ from accounts import connecting
 from accounts import instagram as instagram_client
 from accounts.connecting import ConnectFailed
 from accounts.models import Account, ConnectAttempt, Membership, Role
+from crypto.keyring import derive
+from crypto.models import Secret
 
 BROWSER = "a-random-cookie"
 pytestmark = pytest.mark.django_db
@@ -243,6 +245,16 @@ class TestReconnect:
         assert Account.objects.values("username", "updated_at").get() == {
             key: before[key] for key in ("username", "updated_at")
         }
+
+    def test_a_process_with_a_retired_secret_stores_nothing_and_says_why(
+        self, instagram, connected, user
+    ):
+        before = Account.objects.values("username", "updated_at").get()
+        Secret.objects.make_current(derive("the-N3wer-secret-of-this-installation-2025"))
+        with pytest.raises(ConnectFailed, match="needs a restart") as caught:
+            connect(instagram, user, reconnect=connected)
+        assert "still runs the old one" in caught.value.advice
+        assert Account.objects.values("username", "updated_at").get() == before
 
     def test_a_colleague_who_logs_in_to_the_same_account_shares_it(
         self, instagram, connected, stranger
