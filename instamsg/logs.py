@@ -2,55 +2,14 @@
 
 import json
 import logging
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from django.views.debug import ExceptionReporter
-
-REDACTED = "[REDACTED]"
-
-TOKENS = re.compile(
-    r"\b(?:IG[A-Za-z]{1,3}|EAA)[A-Za-z0-9_-]{20,}"  # Instagram and Facebook access tokens
-    r"|\beyJ[\w-]+\.[\w-]+\.[\w-]+"  # JWTs
-    r"|\bgAAAAA[\w=-]{40,}"  # Fernet text: harmless, but no use to a reader
-    r"|\bimsg_\w{20,}|\bwhsec_[\w+/=]{20,}"  # API keys, webhook secrets
-    r"|\bAQ[\w-]{30,}"  # authorization codes
-)
-PARAMETERS = re.compile(
-    r"((?:access_token|client_secret|password|hub\.verify_token)"
-    r"[\"']?\s*[=:]\s*[\"']?)[^\s&\"',}]+",
-    re.IGNORECASE,
-)
-# PostgreSQL quotes the statement and the row, and with them what people wrote.
-QUOTED_ROWS = re.compile(r"^((?:LINE \d+|DETAIL): ).*$", re.MULTILINE)
-LINKS = re.compile(r"(/accounts/invitations/|/password/reset/[^/\s]+/)[\w-]{16,}")
-BEARER = re.compile(r"(Bearer\s+)[\w.~+/=-]{12,}", re.IGNORECASE)
+from .redaction import redact
 
 STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-
-
-class Redactor:
-    """Replaces known secrets, and whatever looks like one, with [REDACTED]."""
-
-    known: re.Pattern[str] | None = None
-
-    def learn(self, secrets: Sequence[str]) -> None:
-        # The longest first: one secret may begin with another.
-        known = sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True)
-        self.known = re.compile("|".join(map(re.escape, known))) if known else None
-
-    def __call__(self, text: str) -> str:
-        if self.known:
-            text = self.known.sub(REDACTED, text)
-        text = PARAMETERS.sub(rf"\1{REDACTED}", text)
-        text = QUOTED_ROWS.sub(rf"\1{REDACTED}", text)
-        text = LINKS.sub(rf"\1{REDACTED}", BEARER.sub(rf"\1{REDACTED}", text))
-        return TOKENS.sub(REDACTED, text)
-
-
-redact = Redactor()
+ALWAYS_THERE = len(vars(logging.makeLogRecord({})))
 
 
 class SensitiveDataFilter(logging.Filter):
@@ -66,7 +25,7 @@ class SensitiveDataFilter(logging.Filter):
         try:
             message = record.getMessage()
         except Exception:  # A wrong placeholder or argument must not stop the caller.
-            message = f"{record.msg!s} (its arguments cannot be shown)"
+            message = f"{_shown(record.msg)} (its arguments cannot be shown)"
         record.msg, record.args = redact(message), None
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatter.formatException(record.exc_info)
@@ -76,22 +35,36 @@ class SensitiveDataFilter(logging.Filter):
             record.exc_info = None
         if record.stack_info:
             record.stack_info = redact(record.stack_info)
-        for name, value in vars(record).items():
-            if name not in STANDARD_FIELDS:
-                setattr(record, name, _redact_deep(value))
+        fields = vars(record)
+        if len(fields) > ALWAYS_THERE:
+            for name in [name for name in fields if name not in STANDARD_FIELDS]:
+                fields[redact(_shown(name))] = _redact_field(name, fields.pop(name))
         return True
 
 
-def _redact_deep(value: Any) -> Any:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, dict):
-        return {key: _redact_deep(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_redact_deep(item) for item in value]
+def _redact_field(name: str, value: Any) -> Any:
+    """`value` with its structure, unless the names in it tell that something is secret."""
+    value = _redact_deep(value)
+    written = f"{name}={value!r}"
+    redacted = redact(written)
+    return value if redacted == written else redacted.removeprefix(f"{name}=")
+
+
+def _redact_deep(value: Any, depth: int = 10) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
-    return redact(str(value))  # A request, an exception: only its text goes on.
+    if depth and isinstance(value, dict):
+        return {redact(_shown(key)): _redact_deep(item, depth - 1) for key, item in value.items()}
+    if depth and isinstance(value, list | tuple | set | frozenset):
+        return [_redact_deep(item, depth - 1) for item in value]
+    return redact(_shown(value))  # A request, an exception: only its text goes on.
+
+
+def _shown(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return f"({type(value).__name__} that cannot be shown)"
 
 
 class JsonFormatter(logging.Formatter):
@@ -107,20 +80,12 @@ class JsonFormatter(logging.Formatter):
         extra = {k: v for k, v in vars(record).items() if k not in STANDARD_FIELDS}
         if record.exc_text:
             entry["traceback"] = record.exc_text
+        if record.stack_info:
+            entry["stack"] = record.stack_info
         return json.dumps(extra | entry, default=str)
 
 
-class RedactingReporter(ExceptionReporter):
-    """Error pages and mails: what they quote from frames and settings is redacted as well."""
-
-    def get_traceback_html(self) -> str:
-        return redact(super().get_traceback_html())
-
-    def get_traceback_text(self) -> str:
-        return redact(super().get_traceback_text())
-
-
-def configuration(*, level: str, style: str, secrets: Sequence[str]) -> dict[str, Any]:
+def configuration(*, level: str, style: str, secrets: Iterable[str | None]) -> dict[str, Any]:
     """Django's LOGGING: everything to standard error, through the filter."""
     redact.learn(secrets)
     # At INFO these two write several lines for every task and every login.
@@ -142,9 +107,11 @@ def configuration(*, level: str, style: str, secrets: Sequence[str]) -> dict[str
         },
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
-            # The stock configuration would add handlers without the filter.
-            "django": {"handlers": [], "level": level, "propagate": True},
-            "django.server": {"handlers": [], "level": level, "propagate": True},
+            # The stock configuration, and the web server's, add handlers without the filter.
+            **{
+                name: {"handlers": [], "level": level, "propagate": True}
+                for name in ("django", "django.server", "_granian", "granian.access")
+            },
             # The worker gives this one a handler of its own, unless it has one.
             "huey": {"handlers": ["console"], "level": quiet, "propagate": False},
             "axes": {"level": quiet},

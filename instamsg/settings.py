@@ -10,7 +10,8 @@ from crypto import secrets
 from crypto.keyring import KeyRing
 
 from . import logs
-from .environment import BASE_DIR, ENV_FILE, LAYERS, env  # noqa: F401  (ENV_FILE is a setting)
+from .environment import BASE_DIR, ENV_FILE, env  # noqa: F401  (ENV_FILE is a setting)
+from .environment import LAYERS as layers  # In capitals it would be shown as a setting.
 
 ENVIRONMENT = env.str("ENVIRONMENT", default="production")
 if ENVIRONMENT not in ("development", "production"):
@@ -22,8 +23,8 @@ DEBUG = not IS_PRODUCTION and env.bool("DEBUG", default=False)
 
 # --- Secrets ------------------------------------------------------------------------------------
 
-session_secret = secrets.read("SESSION_SECRET", LAYERS)
-session_secret_fallbacks = secrets.read_list("SESSION_SECRET_FALLBACKS", LAYERS)
+session_secret = secrets.read("SESSION_SECRET", layers)
+session_secret_fallbacks = secrets.read_list("SESSION_SECRET_FALLBACKS", layers)
 SESSION_SECRET_IS_EPHEMERAL = (
     session_secret is None and not IS_PRODUCTION and secrets.EPHEMERAL in os.environ
 )
@@ -42,12 +43,12 @@ WEAK_SECRETS = [
 SECRET_KEY = KEYRING.primary.django_key if KEYRING.primary else os.urandom(32).hex()
 SECRET_KEY_FALLBACKS = [key.django_key for key in KEYRING.fallbacks]
 
-INSTAGRAM_APP_SECRETS = secrets.read_list("INSTAGRAM_APP_SECRET", LAYERS)
-INSTAGRAM_VERIFY_TOKEN = secrets.read("INSTAGRAM_VERIFY_TOKEN", LAYERS) or ""
-database_url = secrets.read("DATABASE_URL", LAYERS)
-email_url = secrets.read("EMAIL_URL", LAYERS)
-METRICS_TOKEN = secrets.read("METRICS_TOKEN", LAYERS)
-task_queue_url = secrets.read("TASK_QUEUE_URL", LAYERS)
+INSTAGRAM_APP_SECRETS = secrets.read_list("INSTAGRAM_APP_SECRET", layers)
+INSTAGRAM_VERIFY_TOKEN = secrets.read("INSTAGRAM_VERIFY_TOKEN", layers) or ""
+database_url = secrets.read("DATABASE_URL", layers)
+email_url = secrets.read("EMAIL_URL", layers)
+METRICS_TOKEN = secrets.read("METRICS_TOKEN", layers)
+task_queue_url = secrets.read("TASK_QUEUE_URL", layers)
 
 # --- Where the site is reached -------------------------------------------------------------------
 
@@ -306,6 +307,6 @@ LOGGING = logs.configuration(
         *(os.environ.get("OLD_SECRET"), os.environ.get("NEW_SECRET")),
     ],
 )
-DEFAULT_EXCEPTION_REPORTER = "instamsg.logs.RedactingReporter"
+DEFAULT_EXCEPTION_REPORTER = "instamsg.error_reports.RedactingReporter"
 # The one error page that no reporter makes; innermost, so that it sees each of them.
-MIDDLEWARE.append("instamsg.logs.RedactDebug404")
+MIDDLEWARE.append("instamsg.error_reports.RedactDebug404")
