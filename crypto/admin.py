@@ -8,6 +8,7 @@ from datetime import UTC
 
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import IncorrectLookupParameters
 from django.core.exceptions import BadRequest
 from django.db.models import QuerySet
@@ -93,7 +94,7 @@ def _unreadable_in(column: Column, names: dict[str, str], ring: KeyRing) -> dict
 def _page(column: Column, pk: str) -> str | None:
     options = column.model._meta
     try:
-        return reverse(f"admin:{options.app_label}_{options.model_name}_change", args=[pk])
+        return reverse(f"admin:{options.app_label}_{options.model_name}_change", args=[quote(pk)])
     except NoReverseMatch:
         return None
 

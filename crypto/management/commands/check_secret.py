@@ -86,7 +86,7 @@ class Command(RepairCommand):
                 role = "current" if fingerprint == found["secret"] else "fallback"
                 write(f"  {count:>9,}  {fingerprint} ({role})")
             if not counts:
-                write("  no value that these secrets open")
+                write("          0  values that these secrets open")
         if found["unreadable_count"]:
             write(f"  {found['unreadable_count']:>9,}  opened by none, named above")
         for process in found["processes_without_it"]:
