@@ -40,6 +40,9 @@ class AccountAdmin(admin.ModelAdmin):
     def has_add_permission(self, request):
         return False
 
+    def save_model(self, request, obj, form, change):
+        pass  # Only its members are edited; what was read a while ago must not be put back.
+
 
 @admin.register(Membership)
 class MembershipAdmin(admin.ModelAdmin):

@@ -21,8 +21,8 @@ PATIENCE = 10
 """Seconds to wait for the mail server."""
 
 REASON = (
-    "This site had to forget its permission, because its secret was lost. Reconnect to answer "
-    "again; what customers write arrives all the same."
+    "This site had to forget the permission that Instagram gave. Reconnect to answer again; what "
+    "customers write arrives all the same."
 )
 
 
@@ -37,15 +37,15 @@ def tokens_cleared(pks: list[str], **signal: Any) -> None:
     _tell(pks, "Please reconnect {}", "accounts/reset_email.txt")
 
 
-def clearing_announced(pks: list[str], **signal: Any) -> None:
-    """Tell it beforehand, by mail alone; nothing is changed."""
-    _tell(pks, "Soon to be reconnected: {}", "accounts/reset_announced_email.txt")
+def clearing_announced(pks: list[str], **signal: Any) -> int:
+    """Tell it beforehand, by mail alone, and return to how many; nothing is changed."""
+    return _tell(pks, "Soon to be reconnected: {}", "accounts/reset_announced_email.txt")
 
 
-def _tell(pks: list[str], subject: str, template: str) -> None:
+def _tell(pks: list[str], subject: str, template: str) -> int:
     """One mail to each member who has an address, about all their accounts among `pks`."""
     if not settings.EMAIL_IS_CONFIGURED:
-        return
+        return 0
     concerned = (
         Membership.objects.filter(account__in=pks, user__is_active=True)
         .exclude(user__email="")
@@ -65,6 +65,7 @@ def _tell(pks: list[str], subject: str, template: str) -> None:
         text = render_to_string(template, context)
         mails.append((user, EmailMessage(subject.format(what), text, to=[user.email])))
     transaction.on_commit(lambda: _send(mails))
+    return len(mails)
 
 
 def _send(mails: list[tuple[User, EmailMessage]]) -> None:

@@ -32,6 +32,9 @@ def make(purpose: str, folder: Path | None = None) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=False)
+    except OSError as exc:
+        raise BackupFailed(f"No backup could be made in {folder}: {exc.strerror}") from None
+    try:
         (_copy_sqlite if is_sqlite else _dump_postgresql)(path)
     except (OSError, sqlite3.Error, BackupFailed) as exc:
         remove(path)

@@ -33,10 +33,11 @@ def take(
 
 
 def keep(census: Census) -> None:
-    """Store the census in place of the one before."""
+    """Store the census in place of an older one; a newer one stays."""
     with transaction.atomic():
-        Census.objects.all().delete()
-        census.save(force_insert=True)
+        Census.objects.filter(taken_at__lte=census.taken_at).delete()
+        if not Census.objects.exists():
+            census.save(force_insert=True)
 
 
 def renew() -> None:

@@ -1,5 +1,6 @@
 """Changes the secrets in a `.env` file: the whole new file, or the old one untouched."""
 
+import io
 import os
 import re
 import stat
@@ -101,10 +102,7 @@ def _values(text: str) -> dict[str, str]:
     class Reader(environ.Env):
         ENVIRON: dict[str, str] = {}
 
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
-        file.write(text)
-        file.seek(0)
-        Reader.read_env(file)
+    Reader.read_env(io.StringIO(text))
     return Reader.ENVIRON
 
 

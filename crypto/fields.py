@@ -47,8 +47,9 @@ class EncryptedTextField(models.TextField):
 
     Reading the attribute gives a `Sealed`; assigning a string encrypts it under the primary
     key. `clears` names the fields of the same row that lose their meaning with the value and
-    are set to NULL together with it. The only lookup is `isnull`. Writing a new value raises
-    SupersededSecret when this process runs a retired secret.
+    are set to NULL together with it. The only lookup is `isnull`. Saving a row never puts back
+    the value that was loaded with it. Writing a new one raises SupersededSecret when this
+    process runs a retired secret.
     """
 
     descriptor_class = SealedAttribute
@@ -105,10 +106,21 @@ class EncryptedTextField(models.TextField):
         value = self.seal(value)
         return value.ciphertext if isinstance(value, Sealed) else value
 
+    def pre_save(self, model_instance, add):
+        value = super().pre_save(model_instance, add)
+        if isinstance(value, Sealed) and not value.is_fresh and not add:
+            # A rotation may have replaced it since it was read: that one stays.
+            return models.F(self.attname)
+        return value
+
     def get_db_prep_save(self, value, connection):
         value = self.seal(value)
         if isinstance(value, Sealed) and value.is_fresh:
-            Secret.objects.using(connection.alias).note_use(get_keyring(), anything_is_stored)
+            ring = get_keyring()
+            key = Secret.objects.using(connection.alias).note_use(ring, anything_is_stored)
+            if key is not ring.primary:  # It was rotated past this process, which holds both.
+                plain = ring.open(value.ciphertext)[1]
+                value = Sealed(key.fernet.encrypt(plain).decode(), is_fresh=True)
         return super().get_db_prep_save(value, connection)
 
     def value_to_string(self, obj):

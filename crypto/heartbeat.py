@@ -22,9 +22,13 @@ FORGET = timedelta(days=1)
 
 
 def living() -> list[Process]:
-    """Processes that were seen lately; one of this machine must also still exist."""
-    here = socket.gethostname()
-    return [one for one in Process.objects.alive() if one.host != here or _exists(one.pid)]
+    """Processes that were seen lately; one that can be looked for must also still exist."""
+    here = (socket.gethostname(), _pid_namespace())
+    return [
+        one
+        for one in Process.objects.alive()
+        if (one.host, one.pid_namespace) != here or _exists(one.pid)
+    ]
 
 
 def living_without(key: Key) -> list[Process]:
@@ -41,7 +45,7 @@ class Heartbeat:
 
     def start(self) -> None:
         """Say it once now, before this process serves, and from now on regularly."""
-        self.beat()
+        self._try()
         atexit.register(self.stop)
         threading.Thread(target=self._run, daemon=True, name="heartbeat").start()
 
@@ -65,6 +69,7 @@ class Heartbeat:
                 kind=self.kind,
                 host=socket.gethostname(),
                 pid=os.getpid(),
+                pid_namespace=_pid_namespace(),
                 fingerprints=[key.fingerprint for key in get_keyring().keys],
             )
         self.row.seen_at, self.row.verdict = now, found.state
@@ -73,15 +78,29 @@ class Heartbeat:
     def _run(self) -> None:
         pause = threading.Event()
         while not pause.wait(Process.BEAT.total_seconds()):
-            try:
-                self.beat()
-            except Exception:
-                logger.exception("the heartbeat missed one beat")
-            finally:
-                connection.close()
+            self._try()
+
+    def _try(self) -> None:
+        """What goes wrong here stops neither the process nor the next beat."""
+        try:
+            self.beat()
+        except Exception:
+            logger.exception("the heartbeat missed one beat")
+        finally:
+            connection.close()
+
+
+def _pid_namespace() -> str:
+    """Containers may share a host's name, and count their processes each from 1."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def _exists(pid: int) -> bool:
+    if os.name == "nt":
+        return True  # There is no asking without ending it; silence tells.
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

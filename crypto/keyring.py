@@ -105,7 +105,7 @@ class KeyRing:
         for key in [*self.fallbacks, self.primary] if primary_last else self.keys:
             try:
                 return key, key.fernet.decrypt(ciphertext)
-            except (InvalidToken, ValueError):  # The latter: text that no Fernet ever wrote.
+            except (InvalidToken, ValueError, TypeError):  # What no Fernet ever wrote.
                 continue
         raise DecryptionError(self._why_not(ciphertext))
 
@@ -123,7 +123,7 @@ class KeyRing:
     def _why_not(self, ciphertext: str) -> str:
         if not self.keys:
             return "SESSION_SECRET is not set"
-        if not ciphertext.startswith("gAAAAA"):
+        if not isinstance(ciphertext, str) or not ciphertext.startswith("gAAAAA"):
             return "the stored value is not a Fernet token"
         names = ", ".join(key.fingerprint for key in self.keys)
         return f"no key on the ring opens it (tried {names}); was SESSION_SECRET changed or lost?"

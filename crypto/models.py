@@ -44,8 +44,8 @@ class SecretQuerySet(models.QuerySet):
             is_current=True, retired_at=None, retired_by=""
         )
 
-    def note_use(self, ring: KeyRing, anything_stored: Callable[[], bool]) -> None:
-        """The primary key of `ring` is about to write a value.
+    def note_use(self, ring: KeyRing, anything_stored: Callable[[], bool]) -> Key:
+        """The key of `ring` to write a value with: the primary one, unless it is retired.
 
         Enters it when it is new; it becomes the current one when there is none yet, or when
         nothing is stored that would need the other. Raises SupersededSecret when it is retired
@@ -57,14 +57,19 @@ class SecretQuerySet(models.QuerySet):
         rows = self.select_for_update(no_key=True) if locked else self
         current = rows.filter(is_current=True).first()
         if current and current.fingerprint == key.fingerprint:
-            return
+            return key
+        if self.is_retired(key):
+            if current is None or (held := ring.find(current.fingerprint)) is None:
+                raise SupersededSecret
+            return held
         if current is None or not anything_stored():
             self.make_current(key)
-            return
-        is_new = self.enter(key)
-        is_retired = not is_new and self.get(pk=key.fingerprint).retired_at is not None
-        if is_retired and ring.find(current.fingerprint) is None:
-            raise SupersededSecret
+        else:
+            self.enter(key)
+        return key
+
+    def is_retired(self, key: Key) -> bool:
+        return self.filter(pk=key.fingerprint, retired_at__isnull=False).exists()
 
     def enter(self, key: Key) -> bool:
         """Know `key` from now on. False when it was known."""
@@ -78,7 +83,7 @@ class SecretQuerySet(models.QuerySet):
 
 
 class Secret(models.Model):
-    """One that encrypted something here. Its row does not help to guess it."""
+    """One that encrypted something here. Its row helps to guess it no more than a value does."""
 
     fingerprint = models.CharField(primary_key=True, max_length=12)
     sentinel = models.TextField(help_text="A known text, encrypted under this secret.")
@@ -116,7 +121,7 @@ class Secret(models.Model):
     def is_held_by(self, ring: KeyRing) -> bool:
         """Whether a key on `ring` opens the sentinel: a proof, where a fingerprint is a name."""
         try:
-            return ring.decrypt(self.sentinel) == SENTINEL
+            return ring.open(self.sentinel)[1] == SENTINEL.encode()
         except DecryptionError:
             return False
 
@@ -136,6 +141,9 @@ class Process(models.Model):
     kind = models.CharField(max_length=16)
     host = models.CharField(max_length=255)
     pid = models.PositiveIntegerField()
+    pid_namespace = models.CharField(
+        max_length=64, blank=True, help_text="Within which the number means this process."
+    )
     fingerprints = models.JSONField(help_text="Of its ring; the one that encrypts comes first.")
     verdict = models.CharField(max_length=32, blank=True)
     started_at = models.DateTimeField(default=timezone.now)

@@ -19,7 +19,8 @@ values_cleared = Signal()
 transaction: who knows the model sees to the rest, and tells people."""
 
 clearing_announced = Signal()
-"""Sent likewise, with `field` and `pks`, when values are going to be cleared: tell people."""
+"""Sent likewise, with `field` and `pks`, when values are going to be cleared; receivers tell the
+people concerned, and return how many they were."""
 
 
 class ResetRefused(Exception):
@@ -90,19 +91,23 @@ def clear(ring: KeyRing, scope: Scope, cleared: Callable[[Name], None]) -> int:
             if names:
                 pks = [name.pk for name in names]
                 values_cleared.send(column.model, field=column.field, pks=pks)
+                _record(scope, pks)
         count += len(names)
         for name in names:
             cleared(name)
-    _write_down(ring, scope, count)
+    _count_anew(ring)
     return count
 
 
-def announce(ring: KeyRing, scope: Scope) -> None:
-    """Tell the people concerned that `scope` is going to be cleared."""
+def announce(ring: KeyRing, scope: Scope) -> int:
+    """Tell the people concerned that `scope` is going to be cleared; returns how many were told."""
+    told = 0
     for column, values in chosen(ring, scope):
         if values:
             pks = [name.pk for name in values.values()]
-            clearing_announced.send(column.model, field=column.field, pks=pks)
+            answers = clearing_announced.send(column.model, field=column.field, pks=pks)
+            told += sum(answer or 0 for _, answer in answers)
+    return told
 
 
 def _clear(column: Column, value: Value) -> bool:
@@ -117,16 +122,17 @@ def _clear(column: Column, value: Value) -> bool:
         return cursor.rowcount == 1
 
 
-def _write_down(ring: KeyRing, scope: Scope, count: int) -> None:
-    with transaction.atomic():
-        SecurityEvent.objects.record(
-            SecurityEvent.Kind.RESET,
-            "everything" if scope.everything else "what no secret opens",
-            cleared=count,
-            rows=sorted(scope.pks),
-        )
-        counted = census.take(ring)
-        census.keep(counted)
-        others = set(counted.by_secret) - {key.fingerprint for key in [ring.primary] if key}
-        if ring.primary and not others and not counted.unreadable:
-            Secret.objects.make_current(ring.primary)  # Nothing needs another any more.
+def _record(scope: Scope, pks: list[str]) -> None:
+    what = "everything" if scope.everything else "what no secret opens"
+    SecurityEvent.objects.record(
+        SecurityEvent.Kind.RESET, what, cleared=len(pks), first=sorted(pks)[:20]
+    )
+
+
+def _count_anew(ring: KeyRing) -> None:
+    counted = census.take(ring)
+    census.keep(counted)
+    primary = ring.primary
+    if primary and not counted.unreadable and set(counted.by_secret) <= {primary.fingerprint}:
+        with transaction.atomic():
+            Secret.objects.make_current(primary)  # Nothing needs another any more.

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from django.db import DatabaseError, OperationalError, transaction
+from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
 
 from . import heartbeat, verdict
 from .census import Report, keep, name_unreadable
@@ -37,6 +38,10 @@ class RotationRefused(Exception):
 
 class Unreadable(RotationRefused):
     """Some values cannot be opened, and were named."""
+
+
+class OutcomeUnknown(Exception):
+    """The connection was lost at the last step: the values moved, or nothing did."""
 
 
 @dataclass
@@ -80,6 +85,7 @@ class _Crowded(Exception):
 def require_fit(ring: KeyRing, *, force: bool = False) -> None:
     """Raise RotationRefused when it would be refused for what can be seen at once."""
     if not force:
+        _require_not_retired(ring.primary)
         _require_everybody_holds(ring.primary)
     _require_something_opens(ring)
 
@@ -132,8 +138,9 @@ class _Rotating:
                 self._swap(stages)
                 self._look_again(stages)
         finally:
-            for stage in stages:
-                stage.drop()
+            with suppress(DatabaseError):  # They go with the connection; the outcome stands.
+                for stage in stages:
+                    stage.drop()
         self.result.seconds = time.monotonic() - self.started
         return self.result
 
@@ -179,18 +186,38 @@ class _Rotating:
     def _swap(self, stages: list[Stage]) -> None:
         """All at once. Gives way to other writers, and tries again, until its turn has come."""
         self.watcher.swapping()
-        for patience in range(TRIES, -1, -1):
+        for _ in range(TRIES):
+            is_complete = False
+            asked = time.monotonic()
             try:
                 with transaction.atomic():
                     lock(self.columns, LOCK_WAIT)
-                    locked = time.monotonic()
                     self._put_in(stages)
-                self.result.held = time.monotonic() - locked
-                return
-            except OperationalError as exc:
-                if not (patience and _is_busy(exc)):
+                    is_complete = True
+            except (DatabaseError, KeyboardInterrupt) as exc:
+                if is_complete and self._was_committed():
+                    return
+                if is_complete or not _is_busy(exc):
                     raise
+            else:
+                self.result.held = time.monotonic() - asked
+                return
             time.sleep(random.uniform(0.05, 0.5))  # noqa: S311  (a pause, no secret)
+        raise RotationRefused(
+            "The tables were never free for a moment: a long transaction holds them, or a VACUUM. "
+            "Nothing was changed; try again later."
+        )
+
+    def _was_committed(self) -> bool:
+        """What became of a commit that failed, or was interrupted. Raises OutcomeUnknown."""
+        try:
+            connection.close()
+            return Census.objects.filter(taken_at=self.result.census.taken_at).exists()
+        except DatabaseError as exc:
+            raise OutcomeUnknown(
+                f"The connection was lost at the last step: {exc} It is not known whether the "
+                "values moved. Keep both secrets. manage.py check_secret shows what is true."
+            ) from None
 
     def _put_in(self, stages: list[Stage]) -> None:
         self.result.raced = 0
@@ -222,7 +249,9 @@ class _Rotating:
 
     def _look_again(self, stages: list[Stage]) -> None:
         """A value may have been encrypted before the swap and written after it."""
-        with suppress(DatabaseError):  # What was done is done; the census will show the rest.
+        # What was done is done; the census will show the rest.
+        with suppress(DatabaseError, KeyboardInterrupt), transaction.atomic():
+            lock(self.columns, LOCK_WAIT)  # Behind those who waited for the swap.
             for stage in stages:
                 self.result.raced += self._move(stage.column, stage.strangers(FEW))
 
@@ -234,6 +263,7 @@ class _Rotating:
             for column in self.columns
         }
         result.census.seconds = time.monotonic() - self.started
+        result.census.taken_at = timezone.now()
         keep(result.census)
         SecurityEvent.objects.record(
             SecurityEvent.Kind.ROTATED,
@@ -262,21 +292,32 @@ class _Rotating:
             )
 
 
+def _require_not_retired(key: Key) -> None:
+    retired = Secret.objects.filter(pk=key.fingerprint, retired_at__isnull=False).first()
+    if retired:
+        raise RotationRefused(
+            f"The new secret ({key.fingerprint}) was rotated away on "
+            f"{retired.retired_at:%Y-%m-%d}; this would go back to it. The values are under "
+            f"{_current()}: make that one SESSION_SECRET. To go back on purpose: --force. Nothing "
+            "was changed."
+        )
+
+
 def _require_everybody_holds(key: Key) -> None:
     if lacking := heartbeat.living_without(key):
         raise RotationRefused(
             f"These processes do not hold the new secret ({key.fingerprint}) and could read "
             f"nothing afterwards: {', '.join(map(str, lacking))}. Add it to their "
-            "SESSION_SECRET_FALLBACKS and restart them, or stop them. Those that are known to be "
-            "gone: --force. Nothing was changed."
+            "SESSION_SECRET_FALLBACKS and restart them, or stop them; one on another machine is "
+            "believed gone after 45 s of silence, or with --force. Nothing was changed."
         )
 
 
 def _require_something_opens(ring: KeyRing) -> None:
     """A wrong secret is one mistake, not a hundred thousand unreadable values."""
-    opened = verdict.sample(ring)
-    if opened and opened[None] == opened.total():
-        current = _current()
+    opened, current = verdict.sample(ring), Secret.objects.current()
+    is_held = current is not None and current.is_held_by(ring)
+    if opened and opened[None] == opened.total() and not is_held:
         under = f" They are under secret {current}." if current else ""
         raise RotationRefused(
             f"None of the secrets given opens what is stored.{under} Put the right one back and "
@@ -289,6 +330,6 @@ def _current() -> str | None:
     return current and current.fingerprint
 
 
-def _is_busy(error: OperationalError) -> bool:
+def _is_busy(error: BaseException) -> bool:
     """Whether others were at it, and the same may go through in a moment."""
     return getattr(error.__cause__, "sqlstate", "") == "55P03" or "locked" in str(error)

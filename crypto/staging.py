@@ -19,12 +19,12 @@ class Stage:
     """The changes to one column."""
 
     def __init__(self, column: Column, number: int):
-        self.column, self.table = column, f"staged_{number}"
+        schema = "temp" if connection.vendor == "sqlite" else "pg_temp"
+        self.column, self.table = column, f"{schema}.staged_{number}"
         self.size = 0
-        temporary = "TEMP" if connection.vendor == "sqlite" else "TEMPORARY"
         _run(f"DROP TABLE IF EXISTS {self.table}")
         _run(
-            f"CREATE {temporary} TABLE {self.table} AS SELECT {column.locator} AS place, "  # noqa: S608
+            f"CREATE TABLE {self.table} AS SELECT {column.locator} AS place, "  # noqa: S608
             f"{column.column} AS was, {column.column} AS becomes FROM {column.table} LIMIT 0"
         )
 
@@ -33,6 +33,7 @@ class Stage:
         if connection.vendor == "postgresql":
             with (
                 connection.cursor() as cursor,
+                connection.wrap_database_errors,
                 cursor.copy(f"COPY {self.table} FROM STDIN") as copy,
             ):
                 for change in changes:

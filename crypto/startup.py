@@ -74,12 +74,15 @@ def begin(kind: str) -> None:
 def _enter_secret() -> None:
     """Bring the registry up to date with the secret that this process came with."""
     ring = settings.KEYRING
-    if Secret.objects.current() is None and anything_is_stored():
+    current = Secret.objects.current()
+    if current is None and anything_is_stored():
         # Stored before there was a registry: the secret that opens most is the current one.
         opened = verdict.sample(ring)
         best = max(ring.keys, key=lambda key: opened[key.fingerprint])
         if opened[best.fingerprint]:
             Secret.objects.make_current(best)
+    elif current and not anything_is_stored() and Secret.objects.is_retired(ring.primary):
+        Secret.objects.make_current(ring.primary)  # Somebody went back to it, and may.
     changes = SecurityEvent.objects.filter(kind=SecurityEvent.Kind.SECRET_CHANGED)
     before = changes.first()
     subject = f"secret {ring.primary.fingerprint}"

@@ -78,10 +78,13 @@ latest: Verdict | None = None
 """What this process saw last; None until it looked."""
 
 
-def look() -> Verdict:
-    """The verdict on this process's ring and the database as it is now."""
+def look(census: Census | None = None) -> Verdict:
+    """The verdict on this process's ring and the database as it is now.
+
+    `census` is one that was just taken, better than the one that is kept.
+    """
     try:
-        return _judge(get_keyring())
+        return _judge(get_keyring(), census or Census.objects.first())
     except DatabaseError as exc:
         return Verdict(
             State.UNREACHABLE,
@@ -126,7 +129,7 @@ def _opened_by(ring: KeyRing, ciphertext: str) -> str | None:
         return None
 
 
-def _judge(ring: KeyRing) -> Verdict:
+def _judge(ring: KeyRing, census: Census | None) -> Verdict:
     if ring.primary is None:
         return Verdict(
             State.MISSING,
@@ -139,18 +142,21 @@ def _judge(ring: KeyRing) -> Verdict:
     if not opened:
         return _fresh_or_weak(State.FRESH, f"SESSION_SECRET {ring.primary.fingerprint}: nothing "
                               "is stored under any secret yet.")  # fmt: skip
-    if settings.SESSION_SECRET_IS_EPHEMERAL:
+    if settings.SESSION_SECRET_IS_EPHEMERAL and opened[None]:
         return _ephemeral()
     if _is_superseded(ring, current):
         return _superseded(current)
-    if opened[None] == opened.total():
+    if opened[None] == opened.total() and not (current and current.is_held_by(ring)):
         return _wrong(ring, current)
-    if unreadable := _still_unreadable(ring) or opened[None]:
-        return _unreadable(unreadable)
+    unreadable = _still_unreadable(ring, census)
+    if unreadable or opened[None]:
+        return _unreadable(unreadable, opened[None])
+    if Secret.objects.is_retired(ring.primary):
+        return _unswitched(ring, current)
     if any(opened[key.fingerprint] for key in ring.fallbacks) or (
         current and any(key.fingerprint == current.fingerprint for key in ring.fallbacks)
     ):
-        return _fallback(ring, opened)
+        return _fallback(ring, opened, census)
     return _fresh_or_weak(State.CURRENT, f"SESSION_SECRET {ring.primary.fingerprint} opens what "
                           "is stored.")  # fmt: skip
 
@@ -172,8 +178,17 @@ def _fresh_or_weak(state: State, title: str) -> Verdict:
 def _is_superseded(ring: KeyRing, current: Secret | None) -> bool:
     if current is None or current.is_held_by(ring):
         return False
-    own = Secret.objects.filter(fingerprint=ring.primary.fingerprint)
-    return own.filter(retired_at__isnull=False).exists()
+    return Secret.objects.is_retired(ring.primary)
+
+
+def _unswitched(ring: KeyRing, current: Secret) -> Verdict:
+    return Verdict(
+        State.FALLBACK,
+        "The rotation is finished, and this process still runs the old secret.",
+        f"Stored values are under secret {current.fingerprint}, which is among its fallbacks. Make "
+        f"that one SESSION_SECRET and {ring.primary.fingerprint} the fallback, then restart. Do "
+        "not run rotate_secret before: it would go back to the old secret.",
+    )
 
 
 def _ephemeral() -> Verdict:
@@ -212,13 +227,10 @@ def _wrong(ring: KeyRing, current: Secret | None) -> Verdict:
     )
 
 
-def _unreadable(unreadable: list[str] | int) -> Verdict:
-    if isinstance(unreadable, list):
-        names = ", ".join(unreadable[:5])
-        count = f"{len(unreadable)}{' or more' if len(unreadable) >= Census.NAMED else ''}"
-        which = f"{names}{' and others' if len(unreadable) > 5 else ''}. "
-    else:
-        count, which = f"At least {unreadable}", ""
+def _unreadable(names: list[str], sampled: int) -> Verdict:
+    is_all = sampled <= len(names) < Census.NAMED
+    count = len(names) if is_all else f"at least {max(len(names), sampled)}"
+    which = f"{', '.join(names[:5])}{' and others' if len(names) > 5 else ''}. " if names else ""
     return Verdict(
         State.UNREADABLE,
         f"Stored values that no secret opens: {count}.",
@@ -228,12 +240,11 @@ def _unreadable(unreadable: list[str] | int) -> Verdict:
     )
 
 
-def _fallback(ring: KeyRing, opened: Counter[str | None]) -> Verdict:
+def _fallback(ring: KeyRing, opened: Counter[str | None], census: Census | None) -> Verdict:
     fallbacks = [key.fingerprint for key in ring.fallbacks]
-    counted = Census.objects.first()
-    number = sum((counted.by_secret if counted else {}).get(one, 0) for one in fallbacks)
-    if not number:
-        number = f"at least {sum(opened[one] for one in fallbacks)}"
+    counted = sum((census.by_secret if census else {}).get(one, 0) for one in fallbacks)
+    sampled = sum(opened[one] for one in fallbacks)
+    number = counted if counted and counted >= sampled else f"at least {sampled}"
     return Verdict(
         State.FALLBACK,
         f"Fallback in use: {number} stored values are still under an older secret.",
@@ -242,11 +253,10 @@ def _fallback(ring: KeyRing, opened: Counter[str | None]) -> Verdict:
     )
 
 
-def _still_unreadable(ring: KeyRing) -> list[str]:
-    """Of those that the last census named, the ones that still cannot be opened."""
-    counted = Census.objects.first()
+def _still_unreadable(ring: KeyRing, census: Census | None) -> list[str]:
+    """Of those that the census named, the ones that still cannot be opened."""
     names: dict[str, dict[str, str]] = {}
-    for one in counted.named if counted else []:
+    for one in census.named if census else []:
         names.setdefault(one["column"], {})[one["pk"]] = one["name"]
     return [
         name

@@ -115,6 +115,8 @@ def configuration(*, level: str, style: str, secrets: Iterable[str | None]) -> d
             # The worker gives this one a handler of its own, unless it has one.
             "huey": {"handlers": ["console"], "level": quiet, "propagate": False},
             "axes": {"level": quiet},
+            # Each try to connect; the error that comes of it is told anyway.
+            "psycopg.pool": {"level": "ERROR"},
             # At DEBUG it writes every value of every row: texts, names, ciphertext.
             "django.db.backends": {"level": "INFO"},
         },

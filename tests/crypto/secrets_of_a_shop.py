@@ -29,7 +29,7 @@ def store(number: int, secret: str = OLD, first: int = 0) -> list[Account]:
         ]
 
 
-def overwrite(account: Account, ciphertext: str | None) -> None:
+def overwrite(account: Account, ciphertext: str | bytes | None) -> None:
     """As somebody with SQL would."""
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,14 +1,16 @@
 """What the registry knows of the secrets, and whom it lets write."""
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.db import connection, transaction
 from django.test.utils import override_settings
+from django.urls import reverse
 
 from accounts.models import Account
 from crypto.keyring import KeyRing, derive
 from crypto.models import Secret, SecurityEvent, SupersededSecret
 
-from .secrets_of_a_shop import NEW, OLD, OTHER, columns, fingerprint, overwrite, store
+from .secrets_of_a_shop import NEW, OLD, OTHER, columns, fingerprint, opened, overwrite, store
 
 pytestmark = pytest.mark.django_db
 
@@ -70,21 +72,47 @@ def test_a_process_with_a_retired_secret_writes_nothing():
     assert columns() == before
 
 
-def test_a_process_that_holds_the_current_secret_as_a_fallback_goes_on_writing(settings):
+def test_a_rotation_that_went_past_a_process_with_both_secrets_has_it_write_under_the_new(settings):
     store(1)
     Secret.objects.make_current(derive(NEW))
     settings.KEYRING = KeyRing(OLD, [NEW])
     Account.objects.create(instagram_account_id="5", username="x", access_token="IGAAToken")
-    assert Account.objects.filter(username="x").exists()
+    assert opened(NEW) == {"x": "IGAAToken"}
 
 
 def test_saving_what_was_loaded_asks_for_no_secret(django_assert_num_queries):
-    (account,) = store(1)
+    store(1)
     Secret.objects.make_current(derive(NEW))
     account = Account.objects.get()
     account.username = "renamed"
     with django_assert_num_queries(1):
         account.save()
+
+
+def test_saving_a_row_does_not_put_back_a_value_that_was_replaced_meanwhile():
+    store(1)
+    loaded = Account.objects.get()
+    overwrite(loaded, KeyRing(NEW).encrypt("IGAAFresh"))
+    loaded.username = "renamed"
+    loaded.save()
+    assert opened(NEW) == {"renamed": "IGAAFresh"}
+
+
+def test_the_admin_does_not_put_it_back_either(admin_client):
+    (account,) = store(1)
+    url = reverse("admin:accounts_account_change", args=[quote(account.pk)])
+    form = {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
+    overwrite(account, KeyRing(NEW).encrypt("IGAAFresh"))
+    assert admin_client.post(url, form).status_code == 302
+    assert opened(NEW) == {"shop.0": "IGAAFresh"}
+
+
+def test_an_orphan_with_a_retired_secret_does_not_take_over_an_empty_database():
+    (account,) = store(1)
+    Secret.objects.make_current(derive(NEW))
+    overwrite(account, None)
+    with pytest.raises(SupersededSecret), transaction.atomic():
+        store(1, first=5)
 
 
 def test_a_lost_secret_does_not_keep_a_new_one_from_writing():

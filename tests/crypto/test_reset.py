@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from accounts.models import Account
 from crypto import reset
+from crypto.commands import Exit
 from crypto.keyring import KeyRing, derive
 from crypto.models import Census, Process, Secret, SecurityEvent
 
@@ -76,11 +77,10 @@ def test_an_account_that_does_not_exist_is_said_and_changes_nothing(reset_tokens
     assert cleared() == set()
 
 
-@pytest.mark.parametrize("option", ["--dry-run", "--notify-only"])
-def test_some_ways_change_nothing(reset_tokens, option):
+def test_a_dry_run_lists_and_changes_nothing(reset_tokens):
     store(2)
     before = columns()
-    assert "Must reconnect" in reset_tokens(option)
+    assert reset_tokens("--dry-run").count("Must reconnect") == 2
     assert columns() == before
     assert not SecurityEvent.objects.filter(kind=SecurityEvent.Kind.RESET).exists()
 
@@ -153,11 +153,37 @@ def test_whoever_knows_the_model_is_told(reset_tokens):
     @receiver([reset.values_cleared, reset.clearing_announced], sender=Account)
     def listen(signal, field, pks, **kwargs):
         told[signal is reset.values_cleared] = (field.name, sorted(pks))
+        return 3
 
-    reset_tokens("--notify-only")
+    assert "3 members told by mail. Nothing was changed." in reset_tokens("--notify-only")
     reset_tokens()
     both = ("access_token", sorted(a.pk for a in accounts))
     assert told == {True: both, False: both}
+
+
+def test_when_nobody_can_be_told_it_says_so(reset_tokens):
+    store(2)
+    with pytest.raises(CommandError, match="EMAIL_URL is not set") as caught:
+        reset_tokens("--notify-only")
+    assert caught.value.returncode == Exit.NOT_CONFIGURED
+    assert cleared() == set()
+
+
+def test_an_interruption_says_how_far_it_came_and_leaves_a_record_of_it(reset_tokens, monkeypatch):
+    store(25)
+    monkeypatch.setattr("crypto.columns.PAGE", 10)
+
+    @receiver(reset.values_cleared, sender=Account)
+    def interrupt(signal, pks, **kwargs):
+        if len(cleared()) > 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(CommandError, match="10 values cleared before; run it again") as caught:
+        reset_tokens()
+    assert caught.value.returncode == Exit.PARTLY
+    assert len(cleared()) == 10
+    (event,) = SecurityEvent.objects.filter(kind=SecurityEvent.Kind.RESET)
+    assert event.details["cleared"] == 10
 
 
 @pytest.mark.skipif(

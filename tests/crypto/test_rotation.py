@@ -1,13 +1,19 @@
 """All values move, or none; what others write meanwhile survives."""
 
+import os
+import socket
+import subprocess
+import sys
+
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from accounts.models import Account
 from crypto import rotation
 from crypto.keyring import KeyRing
 from crypto.models import Census, Process, Secret, SecurityEvent
 from crypto.rotation import RotationRefused, Unreadable, Watcher, rotate
+from crypto.staging import Stage
 
 from .secrets_of_a_shop import (
     NEW,
@@ -132,6 +138,27 @@ def test_a_dry_run_writes_nothing():
     assert list(Secret.objects.values()) == registry
 
 
+def test_going_back_to_the_secret_before_takes_force():
+    store(3)
+    rotate(RING)
+    back = KeyRing(OLD, [NEW])
+    with pytest.raises(RotationRefused, match="was rotated away"):
+        rotate(back)
+    assert rotate(back, force=True).moved.total() == 3
+
+
+def test_a_connection_lost_after_the_commit_does_not_undo_what_was_done(monkeypatch):
+    store(3)
+
+    def lost(*args):
+        raise OperationalError("server closed the connection")
+
+    monkeypatch.setattr(Stage, "strangers", lost)
+    monkeypatch.setattr(Stage, "drop", lost)
+    assert rotate(RING).moved.total() == 3
+    assert len(opened(NEW)) == 3
+
+
 def test_doing_it_again_is_refused_since_there_is_nothing_to_do():
     store(3)
     rotate(RING)
@@ -165,15 +192,17 @@ def test_a_living_process_without_the_new_secret_keeps_it_from_happening(alive):
 
 
 def test_a_process_of_this_machine_that_is_gone_does_not_count():
-    import socket
-    import subprocess
-    import sys
-
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     store(1)
     here = socket.gethostname()
-    Process.objects.create(kind="web", host=here, pid=gone.pid, fingerprints=[fingerprint(OLD)])
+    Process.objects.create(
+        kind="web",
+        host=here,
+        pid=gone.pid,
+        pid_namespace=os.readlink("/proc/self/ns/pid"),
+        fingerprints=[fingerprint(OLD)],
+    )
     assert rotate(RING).moved.total() == 1
 
 

@@ -7,6 +7,7 @@ import os
 import pytest
 from django.core.management import CommandError, call_command
 
+from crypto import rotation
 from crypto.commands import Exit
 from crypto.env_file import EnvFile
 from crypto.keyring import KeyRing
@@ -121,6 +122,18 @@ class TestCheck:
         assert code == Exit.FALLBACK
         assert f"Does not hold {fingerprint(OLD)}: web process 7 on elsewhere" in said
 
+    def test_the_verdict_agrees_with_what_was_just_counted(self, ring):
+        accounts = store(150)
+        overwrite(accounts[75], "broken")  # Where no sample looks.
+        code, said = run("check_secret")
+        assert code == Exit.UNREADABLE
+        assert "Stored values that no secret opens: 1." in said
+
+    def test_a_fallback_that_never_encrypted_here_is_not_called_superfluous(self, ring):
+        store(1)
+        ring(OLD, NEW)
+        assert "Keep it if it is the next one on its way in" in run("check_secret")[1]
+
     def test_without_a_secret_there_is_nothing_to_try(self, ring):
         ring(None)
         assert run("check_secret")[0] == Exit.NOT_CONFIGURED
@@ -181,6 +194,52 @@ class TestRotate:
         given(OLD_SECRET=OLD, NEW_SECRET=NEW)
         assert run("rotate_secret", "--no-backup", "--env-file", path)[0] == Exit.UNREADABLE
         assert (EnvFile(path).secret, EnvFile(path).fallbacks) == (OLD, [])
+
+    def test_a_rotation_that_ended_before_the_file_was_switched_is_finished(
+        self, ring, given, tmp_path
+    ):
+        path = tmp_path / ".env"
+        path.write_text(f"SESSION_SECRET={OLD}\nSESSION_SECRET_FALLBACKS={NEW}\n")
+        store(2)
+        given(OLD_SECRET=OLD, NEW_SECRET=NEW)
+        assert run("rotate_secret", "--no-backup")[0] == 0
+        assert run("rotate_secret", "--no-backup", "--env-file", path)[0] == 0
+        assert (EnvFile(path).secret, EnvFile(path).fallbacks) == (NEW, [OLD])
+        assert len(opened(NEW)) == 2
+
+    def test_a_file_that_another_rotation_switched_meanwhile_is_left_alone(
+        self, ring, given, tmp_path, monkeypatch
+    ):
+        path = tmp_path / ".env"
+        path.write_text(f"SESSION_SECRET={OLD}\n")
+        store(2)
+        given(OLD_SECRET=OLD, NEW_SECRET=NEW)
+        rotate = rotation.rotate
+
+        def overtaken(*args, **kwargs):
+            monkeypatch.setattr(rotation, "rotate", rotate)
+            EnvFile(path).write(OLD, [])
+            assert run("rotate_secret", "--no-backup", "--env-file", path)[0] == 0
+            raise rotation.RotationRefused("Another rotation came to its end.")
+
+        monkeypatch.setattr(rotation, "rotate", overtaken)
+        assert run("rotate_secret", "--no-backup", "--env-file", path)[0] == Exit.FAILED
+        assert (EnvFile(path).secret, EnvFile(path).fallbacks) == (NEW, [OLD])
+
+    def test_ctrl_c_changes_nothing_and_says_so(self, ring, given, tmp_path, monkeypatch):
+        path = tmp_path / ".env"
+        path.write_text(f"SESSION_SECRET={OLD}\n")
+        store(2)
+        given(OLD_SECRET=OLD, NEW_SECRET=NEW)
+
+        def interrupted(*args):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("crypto.staging.Stage.swap", interrupted)
+        code, said = run("rotate_secret", "--no-backup", "--env-file", path)
+        assert (code, "Interrupted. Nothing was changed." in said) == (Exit.FAILED, True)
+        assert (EnvFile(path).secret, EnvFile(path).fallbacks) == (OLD, [])
+        assert len(opened(OLD)) == 2
 
     @pytest.mark.parametrize(
         ("secrets", "code", "why"),

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.core import checks
+from django.db import connection
 from django.test import RequestFactory
 from django.utils import timezone
 
@@ -15,6 +16,7 @@ from accounts.models import User
 from crypto import census, verdict
 from crypto.keyring import KeyRing, derive
 from crypto.models import Secret
+from crypto.rotation import rotate
 from crypto.verdict import State
 from tests.environment import child_environment
 
@@ -112,6 +114,33 @@ def test_an_ephemeral_secret_beside_stored_values_is_a_loss_of_data(look, settin
     found = look(OTHER)
     assert found.state == State.EPHEMERAL
     assert "Accounts with a stored token: 2." in found.advice
+
+
+def test_an_ephemeral_secret_opens_what_it_wrote_itself(look, settings):
+    settings.SESSION_SECRET_IS_EPHEMERAL = True
+    store(2)
+    assert look(OLD).state == State.CURRENT
+
+
+def test_one_broken_value_alone_does_not_make_the_secret_wrong(look):
+    (account,) = store(1)
+    overwrite(account, "broken")
+    assert look(OLD).state == State.UNREADABLE
+
+
+def test_a_process_that_was_not_switched_after_a_rotation_is_told_to_be(look):
+    store(2)
+    rotate(KeyRing(NEW, [OLD]))
+    found = look(OLD, NEW)
+    assert "still runs the old secret" in found.title
+    assert "not run rotate_secret before" in found.advice
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="a text column holds text")
+def test_bytes_in_the_column_are_one_unreadable_value(look):
+    accounts = store(2)
+    overwrite(accounts[0], b"\x00\x01")
+    assert look(OLD).state == State.UNREADABLE
 
 
 @pytest.mark.parametrize(

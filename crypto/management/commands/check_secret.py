@@ -52,7 +52,7 @@ class Command(RepairCommand):
         meter = Meter(self, "Trying", count_stored_values())
         with meter.shown():
             counted = census.take(ring, unreadable, meter.advance)
-        judged = verdict.look()
+        judged = verdict.look(counted)
         current = Secret.objects.current()
         living = heartbeat.living()
         under = counted.by_secret
@@ -75,6 +75,9 @@ class Command(RepairCommand):
             "processes": [str(one) for one in living],
             "processes_without_it": list(map(str, heartbeat.living_without(ring.primary))),
             "fallbacks_in_use": in_use,
+            "coming": any(
+                Secret.objects.filter(pk=one).first() is None for one in found["fallbacks"]
+            ),
         }
 
     def _tell(self, found):
@@ -99,8 +102,10 @@ class Command(RepairCommand):
 
     def _age(self, found):
         if found["current"] != found["secret"]:
-            current = found["current"] or "none yet"
-            return f"Secret {found['secret']}; in the registry the current one is {current}."
+            current = (
+                f"the current one is {found['current']}" if found["current"] else "none is known"
+            )
+            return f"Secret {found['secret']}; in the registry {current}."
         days = (timezone.now() - found["first_used_at"]).days
         due = f"{found['rotation_due_at']:%Y-%m-%d}"
         is_due = found["rotation_due_at"] <= timezone.now()
@@ -114,6 +119,11 @@ class Command(RepairCommand):
         lines = [f"Fallback {one} must stay: it is in use." for one in found["fallbacks_in_use"]]
         if may_go and (found["processes_without_it"] or found["unreadable_count"]):
             lines.append(f"Fallback {', '.join(may_go)}: keep it until the above is mended.")
+        elif may_go and found["coming"]:
+            lines.append(
+                f"Fallback {', '.join(may_go)}: nothing was encrypted under it here. Keep it if it "
+                "is the next one on its way in."
+            )
         elif may_go:
             lines.append(
                 f"Fallback {', '.join(may_go)} may be removed from SESSION_SECRET_FALLBACKS now; "
@@ -122,7 +132,7 @@ class Command(RepairCommand):
         return "\n".join(lines)
 
     def _exit_code(self, found):
-        if found["unreadable_count"]:
+        if found["unreadable_count"] or found["verdict"] == verdict.State.SUPERSEDED:
             return Exit.UNREADABLE
         if found["fallbacks_in_use"] or found["processes_without_it"]:
             return Exit.FALLBACK

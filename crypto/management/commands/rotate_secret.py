@@ -1,5 +1,5 @@
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -11,10 +11,13 @@ from crypto.columns import encrypted_columns
 from crypto.commands import Exit, Meter, RepairCommand, add_backup_options, make_backup, stop
 from crypto.env_file import EnvFile, EnvFileRefused
 from crypto.fields import count_stored_values
-from crypto.keyring import KeyRing
-from crypto.rotation import RotationRefused, Unreadable, Watcher
+from crypto.keyring import DecryptionError, KeyRing, derive
+from crypto.models import Secret
+from crypto.rotation import OutcomeUnknown, RotationRefused, Unreadable, Watcher
 
 GIVEN = ("OLD_SECRET", "NEW_SECRET")
+UNDONE = (RotationRefused, DatabaseError, KeyboardInterrupt)
+"""After these everything is as it was before."""
 
 
 class Command(RepairCommand):
@@ -48,26 +51,32 @@ class Command(RepairCommand):
 
     def handle(self, *, dry_run, env_file, force, verbosity, **options):
         try:
-            ring = self._ring_of_the_site() if not self._is_given() else self._ring_given()
+            if self._is_given():
+                self._read_given()
             if env_file:
                 self._require_switchable(env_file)
-            rotation.require_fit(ring, force=force or dry_run)
+                if not dry_run and self._only_the_file_is_left(env_file):
+                    self._switch(env_file)
+                    return
+            ring = self._ring_given() if self._is_given() else self._ring_of_the_site()
+            how = {"force": force or dry_run, "skip_unreadable": options["skip_unreadable"]}
+            rotation.require_fit(ring, force=how["force"])
             if dry_run:
-                done = self._rotate(
-                    ring, dry_run=True, force=True, skip_unreadable=options["skip_unreadable"]
-                )
+                done = self._rotate(ring, dry_run=True, **how)
             else:
                 copy = make_backup(self, "rotation", options)
                 with self._no_copy_of_nothing(copy), self._switching(env_file):
-                    done = self._rotate(
-                        ring, force=force, skip_unreadable=options["skip_unreadable"]
-                    )
+                    done = self._rotate(ring, **how)
         except Unreadable as exc:
             raise stop(exc, Exit.UNREADABLE) from None
+        except OutcomeUnknown as exc:
+            raise stop(exc, Exit.FALLBACK) from None
         except (RotationRefused, EnvFileRefused) as exc:
             raise stop(exc) from None
         except DatabaseError as exc:
             raise stop(f"The database refused; nothing was changed. {exc}") from None
+        except KeyboardInterrupt:
+            raise stop("Interrupted. Nothing was changed.") from None
         if verbosity >= 2 and not dry_run:
             self._tell_each(ring)
         self._tell(done, ring, dry_run)
@@ -79,8 +88,7 @@ class Command(RepairCommand):
     def _is_given(self):
         return any(name in os.environ or f"{name}_FILE" in os.environ for name in GIVEN)
 
-    def _ring_given(self):
-        """The site is stopped, and its environment may still hold the old secret alone."""
+    def _read_given(self):
         try:
             self.old, self.new = (secrets.read(name, [os.environ]) for name in GIVEN)
         except ImproperlyConfigured as exc:
@@ -92,6 +100,9 @@ class Command(RepairCommand):
             raise stop("OLD_SECRET and NEW_SECRET are the same.", Exit.USAGE)
         if reason := secrets.weakness(self.new):
             raise stop(f"NEW_SECRET is weak: {reason}.", Exit.USAGE)
+
+    def _ring_given(self):
+        """The site is stopped, and its environment may still hold the old secret alone."""
         ring = KeyRing(self.new, [self.old])
         opened = verdict.sample(ring)
         if opened and opened[ring.primary.fingerprint] == opened.total():
@@ -99,6 +110,8 @@ class Command(RepairCommand):
                 "NEW_SECRET opens what is stored and OLD_SECRET does not: they are swapped, or "
                 "the rotation was done before. Nothing was changed."
             )
+        if opened[derive(self.old).fingerprint]:  # It is the right one; others may help.
+            ring.fallbacks += [key for key in settings.KEYRING.keys if key not in ring.keys]
         return ring
 
     def _ring_of_the_site(self):
@@ -135,6 +148,14 @@ class Command(RepairCommand):
         if file.secret != self.old:
             raise stop(f"{path} does not hold OLD_SECRET as its SESSION_SECRET.", Exit.USAGE)
 
+    def _only_the_file_is_left(self, path):
+        """A rotation moved the values, and ended before the file was switched."""
+        return self._new_is_current() and self.new in EnvFile(path).fallbacks
+
+    def _new_is_current(self):
+        current = Secret.objects.current()
+        return current is not None and current.fingerprint == derive(self.new).fingerprint
+
     @contextmanager
     def _switching(self, path):
         """The file holds both secrets meanwhile: whatever happens, it opens what is stored."""
@@ -147,9 +168,17 @@ class Command(RepairCommand):
         file.write(self.old, [self.new, *others])
         try:
             yield
-        except (RotationRefused, DatabaseError):
-            file.write(self.old, before)
+        except UNDONE:
+            with suppress(DatabaseError):
+                # Another rotation may have come first; then the file is right, or both are needed.
+                if EnvFile(path).text == file.text and not self._new_is_current():
+                    file.write(self.old, before)
             raise
+        self._switch(path)
+
+    def _switch(self, path):
+        file = EnvFile(path)
+        others = [one for one in file.fallbacks if one not in (self.old, self.new)]
         try:
             file.write(self.new, [self.old, *others])
         except EnvFileRefused as exc:
@@ -166,7 +195,7 @@ class Command(RepairCommand):
     def _no_copy_of_nothing(self, copy):
         try:
             yield
-        except (RotationRefused, DatabaseError):
+        except UNDONE:
             if copy:
                 backup.remove(copy)
                 self.stdout.write("The backup was removed again.")
@@ -187,9 +216,14 @@ class Command(RepairCommand):
                 names = column.names([place for place, _ in page])
                 for place, ciphertext in page:
                     if place in names:
-                        is_done = ring.opens(ciphertext)
-                        outcome = "under the new secret" if is_done else "left as it was"
-                        self.stdout.write(f"{names[place]}: {outcome}")
+                        self.stdout.write(f"{names[place]}: {self._outcome(ring, ciphertext)}")
+
+    def _outcome(self, ring, ciphertext):
+        try:
+            key, _ = ring.open(ciphertext)
+        except DecryptionError:
+            return "left as it was, no secret opens it"
+        return "under the new secret" if key is ring.primary else "still under the old secret"
 
     def _tell(self, done, ring, dry_run):
         new = ring.primary.fingerprint
@@ -201,9 +235,9 @@ class Command(RepairCommand):
                 f"{done.unreadable[column]:,} unreadable"
             )
         if dry_run:
+            proven = "Both secrets are proven" if done.moved.total() else "Nothing is to be moved"
             write(
-                f"Both secrets are proven, nothing was written. The rotation will take about "
-                f"{done.seconds:.1f} s."
+                f"{proven}, nothing was written. The rotation will take about {done.seconds:.1f} s."
             )
             if lacking := heartbeat.living_without(ring.primary):
                 names = ", ".join(map(str, lacking))
@@ -215,5 +249,10 @@ class Command(RepairCommand):
             f"Everything that could be opened is under secret {new} now. It took "
             f"{done.seconds:.1f} s; others waited {done.held:.2f} s at most."
         )
+        if self._is_given():
+            write(
+                "Wherever the site gets its secrets from: SESSION_SECRET is the new one now, and "
+                "SESSION_SECRET_FALLBACKS the old. Then start it, and run manage.py check_secret."
+            )
         if done.census.unreadable:
             write(f"{self.count(done.census.unreadable, 'value')} left as before: named above.")
