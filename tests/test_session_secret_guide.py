@@ -572,8 +572,9 @@ def a_rehearsal(site):
 def runs_elsewhere(site: Installation, secret: str) -> None:
     now = timezone.now().isoformat(sep=" ")
     site.query(
-        "INSERT INTO processes (kind, host, pid, fingerprints, verdict, started_at, seen_at) "
-        f"VALUES ('web', 'dm-2', 17, '[\"{fingerprint(secret)}\"]', '', '{now}', '{now}')",
+        "INSERT INTO processes (kind, host, pid, pid_namespace, fingerprints, verdict, started_at,"
+        f" seen_at) VALUES ('web', 'dm-2', 17, '', '[\"{fingerprint(secret)}\"]', '',"
+        f" '{now}', '{now}')",
         commit=True,
     )
 

@@ -4,6 +4,8 @@ from django.db import connection
 from django.test.utils import override_settings
 
 from accounts.models import Account
+from crypto import verdict
+from crypto.columns import encrypted_columns
 from crypto.keyring import KeyRing, derive
 
 OLD = "an-0lder-secret-of-this-installation-2024"
@@ -36,6 +38,13 @@ def overwrite(account: Account, ciphertext: str | bytes | None) -> None:
             "UPDATE accounts SET access_token_encrypted = %s WHERE id = %s",
             [ciphertext, account.pk],
         )
+
+
+def out_of_sight(accounts: list[Account]) -> Account:
+    """One in the middle, where no sample looks."""
+    sampled = {ciphertext for _, ciphertext in encrypted_columns()[0].ends(verdict.SAMPLE)}
+    stored = columns()
+    return next(account for account in accounts if stored[account.pk] not in sampled)
 
 
 def columns() -> dict[str, str | None]:

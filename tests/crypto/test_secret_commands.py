@@ -14,7 +14,17 @@ from crypto.keyring import KeyRing
 from crypto.models import Process
 from crypto.secrets import weakness
 
-from .secrets_of_a_shop import NEW, OLD, OTHER, columns, fingerprint, opened, overwrite, store
+from .secrets_of_a_shop import (
+    NEW,
+    OLD,
+    OTHER,
+    columns,
+    fingerprint,
+    opened,
+    out_of_sight,
+    overwrite,
+    store,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -123,8 +133,7 @@ class TestCheck:
         assert f"Does not hold {fingerprint(OLD)}: web process 7 on elsewhere" in said
 
     def test_the_verdict_agrees_with_what_was_just_counted(self, ring):
-        accounts = store(150)
-        overwrite(accounts[75], "broken")  # Where no sample looks.
+        overwrite(out_of_sight(store(150)), "broken")
         code, said = run("check_secret")
         assert code == Exit.UNREADABLE
         assert "Stored values that no secret opens: 1." in said
