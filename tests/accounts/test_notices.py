@@ -5,6 +5,7 @@ from smtplib import SMTPRecipientsRefused
 import pytest
 from django.core.mail.backends.locmem import EmailBackend
 from django.db import connection, transaction
+from django.utils import timezone
 
 from accounts import connecting, notices
 from accounts.models import Account, Membership, Role, User
@@ -68,6 +69,7 @@ def announce(django_capture_on_commit_callbacks):
 class TestPages:
     def test_the_account_is_disconnected_and_says_why(self, account, lose):
         account.note_problem(Account.Problem.UNREADABLE, "It cannot be opened.")
+        Account.objects.update(token_issued_at=timezone.now())
         lose()
         account.refresh_from_db()
         assert account.status == Account.Status.DISCONNECTED
@@ -167,6 +169,7 @@ class TestMail:
         Membership.objects.create(user=stranger, account=account)
         lose()
         texts = {mail.to[0]: mail.body for mail in mailoutbox}
+        assert len(mailoutbox) == 2
         assert set(texts) == {"mara@shop.example", "otto@shop.example"}
         assert "@sol.ceramics" not in texts["otto@shop.example"]
 

@@ -16,7 +16,7 @@ from .test_pages import CONTRASTS, PHONE
 pytestmark = pytest.mark.browser
 
 PAGE = "/admin/crypto/secret/"
-LEVELS = """() => [...document.querySelectorAll("main h1, main h2, main h3")]
+LEVELS = """() => [...document.querySelectorAll("main :is(h1, h2, h3, h4, h5, h6)")]
   .map((heading) => Number(heading.tagName[1]))"""
 
 
