@@ -26,20 +26,23 @@ def make(purpose: str, folder: Path | None = None) -> Path:
     database = connection.settings_dict["NAME"]
     if folder is None:
         folder = Path(database).parent if is_sqlite else settings.BASE_DIR / "backups"
-    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S-%fZ")
     name = Path(database).stem if is_sqlite else database
     path = folder / f"{name}-before-{purpose}-{moment}.{'db' if is_sqlite else 'dump'}"
+    # Until it is whole it does not look like one.
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600, exist_ok=False)
-    except OSError as exc:
-        raise BackupFailed(f"No backup could be made in {folder}: {exc.strerror}") from None
-    try:
-        (_copy_sqlite if is_sqlite else _dump_postgresql)(path)
+        partial.touch(mode=0o600, exist_ok=False)
+        (_copy_sqlite if is_sqlite else _dump_postgresql)(partial)
+        partial.replace(path)
     except (OSError, sqlite3.Error, BackupFailed) as exc:
-        remove(path)
+        remove(partial)
         reason = exc.strerror or exc if isinstance(exc, OSError) else exc
         raise BackupFailed(f"No backup could be made in {folder}: {reason}") from None
+    except KeyboardInterrupt:
+        remove(partial)
+        raise
     return path
 
 
@@ -53,6 +56,7 @@ def _copy_sqlite(path: Path) -> None:
     connection.ensure_connection()
     copy = sqlite3.connect(path)
     try:
+        copy.execute("PRAGMA journal_mode = OFF")  # It is whole, or thrown away.
         connection.connection.backup(copy)
     finally:
         copy.close()

@@ -25,7 +25,8 @@ class EnvFile:
     def __init__(self, path: Path):
         self.path = Path(os.path.realpath(path))  # A link stays a link to the new file.
         try:
-            self.text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+            # Bytes, so that every end of a line stays what it is.
+            self.text = self.path.read_bytes().decode() if self.path.exists() else ""
         except (OSError, UnicodeDecodeError) as exc:
             raise EnvFileRefused(f"{path} cannot be read: {_reason(exc)}.") from None
 
@@ -74,6 +75,10 @@ class EnvFile:
                 "The secret begins and ends with a quotation mark, which .env files cannot hold. "
                 "Nothing was changed."
             )
+        self.restore(text)
+
+    def restore(self, text: str) -> None:
+        """Make `text` the whole file. Raises EnvFileRefused."""
         try:
             self._replace(text)
         except OSError as exc:
@@ -85,15 +90,15 @@ class EnvFile:
     def _replace(self, text: str) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f"{self.path.name}.")
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text.encode())
                 file.flush()
                 os.fsync(descriptor)
             if self.path.exists() and hasattr(os, "chown"):
                 owner = self.path.stat()
                 os.chown(temporary, owner.st_uid, owner.st_gid)
             os.replace(temporary, self.path)
-        except OSError:
+        except BaseException:  # Ctrl+C as well.
             Path(temporary).unlink(missing_ok=True)
             raise
 
@@ -108,18 +113,20 @@ def _values(text: str) -> dict[str, str]:
 
 def _with(text: str, name: str, value: str) -> str:
     """`text` with `name` set to `value`: where it stands, else below its example, else last."""
-    line = f"{name}={value}"
-    lines = text.splitlines()
-    set_here = [i for i, one in enumerate(lines) if re.match(rf"(?:export )?{name}=", one)]
-    example = [i for i, one in enumerate(lines) if re.match(rf"# ?{name}=", one)]
-    if set_here:
-        lines[set_here[-1]] = line  # The last one counts.
-        lines = [one for i, one in enumerate(lines) if i not in set_here[:-1]]
+    end = "\r\n" if "\r\n" in text else "\n"
+    lines = text.split(end)
+    active = re.compile(rf"(export )?{name}=")
+    set_here = [i for i, line in enumerate(lines) if active.match(line)]
+    example = [i for i, line in enumerate(lines) if re.match(rf"# ?{name}=", line)]
+    if set_here:  # The last one counts.
+        lines[set_here[-1]] = f"{active.match(lines[set_here[-1]])[1] or ''}{name}={value}"
+        lines = [line for i, line in enumerate(lines) if i not in set_here[:-1]]
     elif example:
-        lines.insert(example[-1] + 1, line)
+        lines.insert(example[-1] + 1, f"{name}={value}")
     else:
-        lines.append(line)
-    return "\n".join(lines) + "\n"
+        last = len(lines) if lines[-1] else -1  # Before the end of the last line, if it has one.
+        lines[last:last] = [f"{name}={value}"]
+    return end.join(lines) + (end if lines[-1] else "")
 
 
 def _reason(exc: Exception) -> str:

@@ -135,7 +135,11 @@ class _Rotating:
             self._require_readable()
             self._require_work()
             if not dry_run:
-                self._swap(stages)
+                try:
+                    self._swap(stages)
+                except KeyboardInterrupt:
+                    if not self._was_committed():
+                        raise
                 self._look_again(stages)
         finally:
             with suppress(DatabaseError):  # They go with the connection; the outcome stands.
@@ -194,7 +198,7 @@ class _Rotating:
                     lock(self.columns, LOCK_WAIT)
                     self._put_in(stages)
                     is_complete = True
-            except (DatabaseError, KeyboardInterrupt) as exc:
+            except DatabaseError as exc:
                 if is_complete and self._was_committed():
                     return
                 if is_complete or not _is_busy(exc):
@@ -209,7 +213,7 @@ class _Rotating:
         )
 
     def _was_committed(self) -> bool:
-        """What became of a commit that failed, or was interrupted. Raises OutcomeUnknown."""
+        """What became of a commit that failed or was interrupted. Raises OutcomeUnknown."""
         try:
             connection.close()
             return Census.objects.filter(taken_at=self.result.census.taken_at).exists()
@@ -330,6 +334,6 @@ def _current() -> str | None:
     return current and current.fingerprint
 
 
-def _is_busy(error: BaseException) -> bool:
+def _is_busy(error: DatabaseError) -> bool:
     """Whether others were at it, and the same may go through in a moment."""
     return getattr(error.__cause__, "sqlstate", "") == "55P03" or "locked" in str(error)

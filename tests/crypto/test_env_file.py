@@ -52,7 +52,7 @@ def test_of_a_variable_that_is_set_twice_the_last_one_counts_and_remains(path):
     path.write_text(f"SESSION_SECRET={OTHER}\nA=1\nexport SESSION_SECRET={OLD}\n")
     assert EnvFile(path).secret == OLD
     EnvFile(path).write(NEW, [])
-    assert path.read_text() == f"A=1\nSESSION_SECRET={NEW}\n"
+    assert path.read_text() == f"A=1\nexport SESSION_SECRET={NEW}\n"
 
 
 @pytest.mark.parametrize("secret", ["$HOME/${x}#y'\"\\n", "with a = and spaces", "Ümlaut"])

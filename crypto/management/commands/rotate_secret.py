@@ -1,5 +1,5 @@
 import os
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from django.conf import settings
@@ -53,6 +53,7 @@ class Command(RepairCommand):
         try:
             if self._is_given():
                 self._read_given()
+            self.before = Secret.objects.current()
             if env_file:
                 self._require_switchable(env_file)
                 if not dry_run and self._only_the_file_is_left(env_file):
@@ -76,6 +77,12 @@ class Command(RepairCommand):
         except DatabaseError as exc:
             raise stop(f"The database refused; nothing was changed. {exc}") from None
         except KeyboardInterrupt:
+            if self._has_moved():
+                raise stop(
+                    "Interrupted after the values had moved. Run the same command again to do "
+                    "what is left; manage.py check_secret shows what is true.",
+                    Exit.FALLBACK,
+                ) from None
             raise stop("Interrupted. Nothing was changed.") from None
         if verbosity >= 2 and not dry_run:
             self._tell_each(ring)
@@ -150,11 +157,15 @@ class Command(RepairCommand):
 
     def _only_the_file_is_left(self, path):
         """A rotation moved the values, and ended before the file was switched."""
-        return self._new_is_current() and self.new in EnvFile(path).fallbacks
+        is_moved = self.before and self.before.fingerprint == derive(self.new).fingerprint
+        return is_moved and self.new in EnvFile(path).fallbacks
 
-    def _new_is_current(self):
-        current = Secret.objects.current()
-        return current is not None and current.fingerprint == derive(self.new).fingerprint
+    def _has_moved(self):
+        """Whether the registry names another secret than it did; to be on the safe side, yes."""
+        try:
+            return Secret.objects.current() != self.before
+        except DatabaseError:
+            return True
 
     @contextmanager
     def _switching(self, path):
@@ -164,15 +175,14 @@ class Command(RepairCommand):
             return
         file = EnvFile(path)
         others = [one for one in file.fallbacks if one not in (self.old, self.new)]
-        before = file.fallbacks
+        before = file.text
         file.write(self.old, [self.new, *others])
         try:
             yield
         except UNDONE:
-            with suppress(DatabaseError):
-                # Another rotation may have come first; then the file is right, or both are needed.
-                if EnvFile(path).text == file.text and not self._new_is_current():
-                    file.write(self.old, before)
+            # Another rotation may have come first: then the file is right, or both are needed.
+            if EnvFile(path).text == file.text and not self._has_moved():
+                file.restore(before)
             raise
         self._switch(path)
 
@@ -196,7 +206,7 @@ class Command(RepairCommand):
         try:
             yield
         except UNDONE:
-            if copy:
+            if copy and not self._has_moved():
                 backup.remove(copy)
                 self.stdout.write("The backup was removed again.")
             raise
