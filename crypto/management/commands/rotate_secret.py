@@ -205,8 +205,8 @@ class Command(RepairCommand):
     def _no_copy_of_nothing(self, copy):
         try:
             yield
-        except UNDONE:
-            if copy and not self._has_moved():
+        except UNDONE as exc:
+            if copy and not (isinstance(exc, KeyboardInterrupt) and self._has_moved()):
                 backup.remove(copy)
                 self.stdout.write("The backup was removed again.")
             raise
