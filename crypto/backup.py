@@ -85,4 +85,5 @@ def _dump_postgresql(path: Path) -> None:
         command, env=environment, capture_output=True, text=True
     )
     if result.returncode:
-        raise BackupFailed(f"pg_dump: {result.stderr.strip()}")
+        ended = f"it was killed (signal {-result.returncode})"
+        raise BackupFailed(f"pg_dump: {result.stderr.strip() or ended}")

@@ -26,6 +26,8 @@ FEW = 1000
 """So many values written meanwhile are moved while others wait; with more we begin again."""
 LOCK_WAIT = 300
 """Milliseconds to wait for other writers before letting them pass and trying once more."""
+COMMIT_WAIT = 20_000
+"""Milliseconds for a commit whose answer was lost."""
 TRIES = 60
 """Times to ask for a moment without other writers."""
 ROUNDS = 3
@@ -132,6 +134,7 @@ class _Rotating:
         try:
             for stage in stages:
                 self._fill(stage)
+            self._require_not_overtaken()  # It would look as if no secret opened its values.
             self._require_readable()
             self._require_work()
             if not dry_run:
@@ -216,7 +219,9 @@ class _Rotating:
         """What became of a commit that failed or was interrupted. Raises OutcomeUnknown."""
         try:
             connection.close()
-            return Census.objects.filter(taken_at=self.result.census.taken_at).exists()
+            with transaction.atomic():
+                lock(self.columns, COMMIT_WAIT)  # The server may still be at it.
+                return Census.objects.filter(taken_at=self.result.census.taken_at).exists()
         except DatabaseError as exc:
             raise OutcomeUnknown(
                 f"The connection was lost at the last step: {exc} It is not known whether the "
@@ -225,11 +230,7 @@ class _Rotating:
 
     def _put_in(self, stages: list[Stage]) -> None:
         self.result.raced = 0
-        if _current() != self.before:
-            raise RotationRefused(
-                "Another rotation came to its end while this one was preparing. Nothing was "
-                "changed here; manage.py check_secret shows what is true now."
-            )
+        self._require_not_overtaken()
         if not self.force:  # One may have started meanwhile.
             _require_everybody_holds(self.ring.primary)
         for stage in stages:
@@ -278,6 +279,13 @@ class _Rotating:
         )
 
     # Reasons to stop, with nothing changed
+
+    def _require_not_overtaken(self) -> None:
+        if _current() != self.before:
+            raise RotationRefused(
+                "Another rotation came to its end while this one was preparing. Nothing was "
+                "changed here; manage.py check_secret shows what is true now."
+            )
 
     def _require_readable(self) -> None:
         if (count := self.result.unreadable.total()) and not self.skip_unreadable:

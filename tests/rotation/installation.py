@@ -161,10 +161,14 @@ class Installation:
 
     def dump(self) -> dict[str, list[str]]:
         """Every row of every table."""
-        return {
-            table: sorted(repr(row) for row in self.execute(f"SELECT * FROM {table}"))
-            for table in self.database.tables()
-        }
+        tables = self.database.tables()
+        with self.database.connected() as connection:
+            return {
+                table: sorted(
+                    map(repr, self.database.execute(connection, f"SELECT * FROM {table}"))
+                )
+                for table in tables
+            }
 
     def tokens_under(self, secret: str) -> dict[str, str]:
         """Username → token, of those that `secret` alone opens."""
@@ -278,7 +282,7 @@ class _PostgreSQL:
 
     def save(self) -> None:
         # Filling tables again is quicker than making a database from a template.
-        self.saved = self.tables()
+        self.saved = [name for name in self.tables() if not name.startswith(("auth_", "django_"))]
         with self.connected() as connection:
             connection.execute("CREATE SCHEMA saved")
             for table in self.saved:
