@@ -9,7 +9,19 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
-NAMES = ["accept", "ledger_file", "lists", "derive", "projection"]
+NAMES = [
+    "accept",
+    "ledger_file",
+    "lists",
+    "derive",
+    "projection",
+    "redaction",
+    "rotation",
+    "rotation_waits",
+    "rotation_memory",
+    "sealed_list",
+    "verdict",
+]
 
 
 def main(names: list[str]) -> None:

@@ -1,8 +1,25 @@
 """Each benchmark runs and counts right; how fast is for people to read."""
 
-import pytest
+import sqlite3
+from contextlib import closing
+from unittest.mock import patch
 
-from . import accept, derive, ledger_file, lists, projection
+import pytest
+from django.db import connections
+
+from . import (
+    accept,
+    derive,
+    ledger_file,
+    lists,
+    projection,
+    redaction,
+    rotation,
+    rotation_memory,
+    rotation_waits,
+    sealed_list,
+    verdict,
+)
 from .measuring import Table, interleave, waits
 
 
@@ -41,6 +58,68 @@ def test_keys_are_derived_and_the_site_starts():
 def test_every_event_becomes_a_message():
     (table,) = projection.run(events=30, rounds=1)
     assert figures(table, "messages") == {30}
+
+
+@pytest.fixture
+def on_disk(transactional_db, tmp_path):
+    """A database that other processes can open too; on SQLite the tests' own is in memory."""
+    before = connections["default"]
+    if before.vendor != "sqlite":
+        yield
+        return
+    before.ensure_connection()
+    with closing(sqlite3.connect(tmp_path / "site.db")) as copy:
+        before.connection.backup(copy)
+    there = {**before.settings_dict, "NAME": str(tmp_path / "site.db")}
+    with patch.dict(connections.settings, default=there):
+        connections["default"] = connections.create_connection("default")
+        yield
+        connections["default"].close()
+    connections["default"] = before
+
+
+def test_every_way_moves_every_token(on_disk):
+    for table in rotation.run(few=5, many=12, rounds=2, rounds_of_many=1):
+        assert len(table.results) == 4
+        assert len(figures(table, "under the new secret")) == 1
+    assert figures(table, "under the new secret") == {12}
+
+
+@pytest.mark.processes
+def test_writers_beside_a_rotation_lose_no_token(on_disk):
+    *waiting, its = rotation_waits.run(rows=300, seconds=0.1, rounds=1)
+    assert len(waiting) == 3
+    for table in waiting:
+        assert figures(table, "refused") == {0}
+        assert min(figures(table, "writes")) > 0
+    assert max(figures(its, "missed")) <= 1
+
+
+@pytest.mark.processes
+def test_each_process_moves_all_before_its_memory_counts(on_disk):
+    (table,) = rotation_memory.run(few=2, many=5, rounds=1)
+    assert len(table.results) == 4
+    assert figures(table, "left behind") == {0}
+    assert min(figures(table, "peak MiB")) > 20
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sealed_and_plain_list_the_same_accounts():
+    (table,) = sealed_list.run(rows=7, rounds=1)
+    assert figures(table, "accounts") == {7}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_verdict_is_what_it_should_be_and_every_value_is_tried():
+    looks, trials, *with_fallback = verdict.run(rows=10, looks=1, rounds=1)
+    assert looks.ratios("look()")[0] > 0
+    assert figures(trials, "opened") == figures(with_fallback[1], "opened") == {10}
+
+
+def test_the_filter_is_measured_on_lines_in_which_it_finds_nothing():
+    (table,) = redaction.run(rounds=1, lines=10)
+    assert len(table.results) == 4
+    assert figures(table, "redacted") == {0}
 
 
 def test_rounds_are_interleaved_and_compared_with_their_own_yardstick():
