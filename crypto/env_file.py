@@ -5,9 +5,16 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import environ
+
+try:
+    import fcntl
+except ImportError:  # Windows.
+    fcntl = None
 
 NAME, FALLBACKS = "SESSION_SECRET", "SESSION_SECRET_FALLBACKS"
 
@@ -52,6 +59,24 @@ class EnvFile:
                     f"{self.path} names another file in {name}_FILE; change the secret there. "
                     "Nothing was changed."
                 )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let nobody else who asks likewise change the file meanwhile. Raises EnvFileRefused."""
+        if fcntl is None:
+            yield
+            return
+        folder = os.open(self.path.parent, os.O_RDONLY)  # The file itself is replaced.
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise EnvFileRefused(
+                    f"Another rotation is switching {self.path}. Nothing was changed."
+                ) from None
+            yield
+        finally:
+            os.close(folder)
 
     def write(self, secret: str, fallbacks: list[str]) -> None:
         """Set the two variables; every other line, and the order, stay as they are.

@@ -218,7 +218,7 @@ class _Rotating:
     def _was_committed(self) -> bool:
         """What became of a commit that failed or was interrupted. Raises OutcomeUnknown."""
         try:
-            connection.close()
+            connection.close_if_unusable_or_obsolete()
             with transaction.atomic():
                 lock(self.columns, COMMIT_WAIT)  # The server may still be at it.
                 return Census.objects.filter(taken_at=self.result.census.taken_at).exists()

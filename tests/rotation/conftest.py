@@ -24,13 +24,15 @@ def made_large(tmp_path_factory):
 @pytest.fixture
 def small(made_small):
     """Ten accounts under the old secret."""
-    return made_small.restore()
+    yield made_small.restore()
+    made_small.close_hosts_of_one_test()
 
 
 @pytest.fixture
 def large(made_large):
     """Four pages of accounts under the old secret."""
-    return made_large.restore()
+    yield made_large.restore()
+    made_large.close_hosts_of_one_test()
 
 
 @pytest.fixture

@@ -79,9 +79,11 @@ class Installation:
 
     def restore(self) -> "Installation":
         self.database.restore()
-        # Those of one test's own environment; each ring serves many tests.
-        self._close_hosts([(ring, more) for ring, more in self.hosts if more])
         return self
+
+    def close_hosts_of_one_test(self) -> None:
+        """Those of an environment of its own; the ones of a ring alone serve many tests."""
+        self._close_hosts([(ring, more) for ring, more in self.hosts if more])
 
     def _close_hosts(self, keys: Iterable[tuple]) -> None:
         for key in list(keys):
@@ -306,7 +308,9 @@ class _PostgreSQL:
 
     @contextmanager
     def connected(self) -> Iterator[psycopg.Connection]:
-        with psycopg.connect(self.url, autocommit=True) as connection:
+        # What waits for ever is a failure, and should show as one.
+        options = "-c lock_timeout=20s"
+        with psycopg.connect(self.url, autocommit=True, options=options) as connection:
             yield connection
 
     def execute(self, connection, sql: str, *values: object) -> list[tuple]:

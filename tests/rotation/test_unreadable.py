@@ -143,7 +143,8 @@ def made_with_second_column(tmp_path_factory):
 
 @pytest.fixture
 def wider(made_with_second_column):
-    return made_with_second_column.restore()
+    yield made_with_second_column.restore()
+    made_with_second_column.close_hosts_of_one_test()
 
 
 def test_a_column_of_another_app_is_rotated_and_counted_with_the_rest(wider):

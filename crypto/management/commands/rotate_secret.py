@@ -16,7 +16,7 @@ from crypto.models import Secret
 from crypto.rotation import OutcomeUnknown, RotationRefused, Unreadable, Watcher
 
 GIVEN = ("OLD_SECRET", "NEW_SECRET")
-UNDONE = (RotationRefused, DatabaseError, KeyboardInterrupt)
+UNDONE = (RotationRefused, EnvFileRefused, DatabaseError, KeyboardInterrupt)
 """After these everything is as it was before."""
 
 
@@ -173,6 +173,11 @@ class Command(RepairCommand):
         if path is None:
             yield
             return
+        with EnvFile(path).held():
+            yield from self._switching_alone(path)
+
+    def _switching_alone(self, path):
+        self._require_switchable(path)  # Still, now that nobody else can change it.
         file = EnvFile(path)
         others = [one for one in file.fallbacks if one not in (self.old, self.new)]
         before = file.text
