@@ -178,17 +178,19 @@ def write_late(moment: str, go: str) -> None:
         account.save(update_fields=["access_token"])
 
 
-def rotate_and_wait_after_commit(go: str) -> None:
+def rotate_and_wait_twice(before: str, after: str) -> None:
+    """Stands still when it is `swapping`, and again when it has `committed`."""
     swaps = []
 
     def statement(execute, sql, params, many, context):
         if connection.in_atomic_block and not swaps:
             swaps.append(sql)
-            transaction.on_commit(lambda: wait("committed", go))
+            transaction.on_commit(lambda: wait("committed", after))
         return execute(sql, params, many, context)
 
+    watcher = Watcher(swapping=lambda: wait("swapping", before))
     with connection.execute_wrapper(statement):
-        rotation.rotate(get_keyring())
+        rotation.rotate(get_keyring(), watcher=watcher)
 
 
 def fill_second_columns() -> None:

@@ -34,7 +34,7 @@ class _Way(threading.Thread):
         answered: bool = True,
         for_good: bool = False,
     ):
-        super().__init__()
+        super().__init__(daemon=True)
         self.there, self.word, self.is_broken = there, word, False
         self.heard, self.answered, self.for_good = heard, answered, for_good
         self.clients: list[socket.socket] = []
@@ -46,14 +46,14 @@ class _Way(threading.Thread):
         with suppress(OSError):
             while True:
                 client, _ = self.entrance.accept()
-                passing.append(threading.Thread(target=self.connect, args=(client,)))
+                passing.append(threading.Thread(target=self.connect, args=(client,), daemon=True))
                 passing[-1].start()
         for thread in passing:
-            thread.join()
+            thread.join(5)
 
     def close(self) -> None:
         self.entrance.shutdown(socket.SHUT_RDWR)
-        self.join()
+        self.join(20)
         self.entrance.close()
 
     def connect(self, client: socket.socket) -> None:
@@ -63,12 +63,15 @@ class _Way(threading.Thread):
             self.clients.append(client)
             with socket.create_connection(self.there) as server:
                 asked = threading.Event()
-                back = threading.Thread(target=self.pass_back, args=(server, client, asked))
+                back = threading.Thread(
+                    target=self.pass_back, args=(server, client, asked), daemon=True
+                )
                 back.start()
                 with suppress(OSError):
                     self.pass_on(client, server, asked)
+                with suppress(OSError):
                     server.shutdown(socket.SHUT_RDWR)
-                back.join()
+                back.join(5)
 
     def pass_on(self, client: socket.socket, server: socket.socket, asked: threading.Event) -> None:
         while data := client.recv(65536):

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from signal import SIGKILL
 
 import pytest
 
@@ -94,14 +95,34 @@ def start_late_writer(installation, moment: str, go: Path, *ring: str):
     return writer
 
 
+def start_rotation(installation, folder: Path):
+    files = [str(folder / name) for name in ("swap", "end")]
+    return installation.start(acts.rotate_and_wait_twice, *files)
+
+
+def test_what_came_before_the_swap_goes_in_with_it(small, tmp_path):
+    """Not a moment later, when the process may be gone."""
+    rotation = start_rotation(small, tmp_path)
+    rotation.wait_for("swapping")
+    assert small.run(acts.live_on, ring=(OLD,)).code == 0
+    (tmp_path / "swap").touch()
+    rotation.wait_for("committed")
+    assert small.tokens_under(OLD) == {}
+    look(small)
+    rotation.kill(SIGKILL)
+    assert rotation.wait().code == -SIGKILL
+    assert small.tokens_under(NEW)["shop.1"] == small.tokens_under(NEW)["new"] == acts.FRESH
+
+
 def test_what_was_on_its_way_before_the_swap_and_came_just_after_it_moves_too(small, tmp_path):
     late = start_late_writer(small, "allowed", tmp_path / "late", OLD)
-    rotation = small.start(acts.rotate_and_wait_after_commit, str(tmp_path / "rotation"))
+    (tmp_path / "swap").touch()
+    rotation = start_rotation(small, tmp_path)
     rotation.wait_for("committed")
     (tmp_path / "late").touch()
     assert late.wait().code == 0
     assert small.tokens_under(OLD) == {"shop.1": acts.FRESH}
-    (tmp_path / "rotation").touch()
+    (tmp_path / "end").touch()
     assert rotation.wait().code == 0
     assert small.tokens_under(NEW) == small.all_tokens | {"shop.1": acts.FRESH}
     look(small)
