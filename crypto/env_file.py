@@ -85,12 +85,7 @@ class EnvFile:
         owner alone. Raises EnvFileRefused.
         """
         self.require_writable()
-        unlistable = next((one for one in fallbacks if "," in one), None)
-        if unlistable:
-            raise EnvFileRefused(
-                "The old secret holds a comma, so it cannot stand in a list of fallbacks. Put it "
-                f"into a file of its own and name that in {FALLBACKS}_FILE. Nothing was changed."
-            )
+        require_listable(fallbacks)
         text = _with(self.text, NAME, secret)
         if fallbacks or self.fallbacks:
             text = _with(text, FALLBACKS, ",".join(fallbacks))
@@ -126,6 +121,15 @@ class EnvFile:
         except BaseException:  # Ctrl+C as well.
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def require_listable(secrets: list[str]) -> None:
+    """Raise EnvFileRefused unless each of `secrets` could be a fallback."""
+    if any("," in secret for secret in secrets):
+        raise EnvFileRefused(
+            f"A secret that holds a comma cannot stand in {FALLBACKS}, where commas part one from "
+            "the next. Nothing was changed."
+        )
 
 
 def _values(text: str) -> dict[str, str]:

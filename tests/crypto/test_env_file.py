@@ -64,7 +64,7 @@ def test_every_character_stands_for_itself(path, secret):
 @pytest.mark.parametrize(
     ("secret", "fallbacks", "why"),
     [
-        (NEW, ["an,old,one"], "holds a comma"),
+        (NEW, ["an,old,one"], "comma"),
         ("'quoted'", [], "quotation mark"),
         ("two\nlines", [], "quotation mark|line"),
     ],

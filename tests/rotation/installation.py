@@ -3,20 +3,15 @@
 What is in it is found without our code: with SQL, and with Fernet on the published recipe.
 """
 
-import itertools
 import json
-import os
-import shutil
-import sqlite3
 from base64 import urlsafe_b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from hashlib import pbkdf2_hmac
 from pathlib import Path
 
-import psycopg
 from cryptography.fernet import Fernet, InvalidToken
 
 from crypto.keyring import derive
@@ -24,6 +19,7 @@ from tests.environment import child_environment
 
 from . import acts
 from .broken_way import breaking_at
+from .databases import IS_POSTGRES, PostgreSQL, SQLite
 from .processes import Done, Host, Job
 
 OLD = "an-0lder-secret-of-this-installation-2024"
@@ -32,9 +28,6 @@ OTHER = "another-S3cret-that-opens-nothing-here-99"
 DOLLAR = "$HOME-is-no-variable-in-this-S3cret-2025"
 BOTH = (NEW, OLD)
 RINGS = [BOTH, (OLD,), (NEW,)]
-IS_POSTGRES = os.environ.get("DATABASE_URL", "").startswith("postgres")
-
-numbers = itertools.count()
 
 
 def fingerprint(secret: str) -> str:
@@ -65,7 +58,7 @@ class Installation:
     def __init__(self, folder: Path, size: int, **environment: str):
         self.folder, self.size, self.hosts = folder, size, {}
         self.more = environment
-        self.database = _PostgreSQL() if IS_POSTGRES else _SQLite(folder / "site.db")
+        self.database = PostgreSQL() if IS_POSTGRES else SQLite(folder / "site.db")
         self.fill()
         self.database.save()
 
@@ -237,89 +230,3 @@ def _look(installation: Installation, ring: tuple[str, ...]) -> dict:
     assert set(said["fallbacks_in_use"]) == in_use
     assert done.code == (4 if closed else 3 if in_use else 0), done
     return said
-
-
-class _SQLite:
-    def __init__(self, path: Path):
-        self.path, self.url = path, f"sqlite:///{path}"
-
-    def save(self) -> None:
-        with self.connected() as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        shutil.copy(self.path, self.path.with_suffix(".saved"))
-
-    def restore(self) -> None:
-        for end in ("-wal", "-shm"):
-            Path(f"{self.path}{end}").unlink(missing_ok=True)
-        shutil.copy(self.path.with_suffix(".saved"), self.path)
-
-    def remove(self) -> None:
-        pass  # Its folder is pytest's.
-
-    @contextmanager
-    def connected(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
-            connection.text_factory = lambda octets: octets.decode(errors="surrogateescape")
-            yield connection
-
-    def execute(self, connection, sql: str, *values: object) -> list[tuple]:
-        return connection.execute(sql, values).fetchall()
-
-    def tables(self) -> list[str]:
-        with self.connected() as connection:
-            names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            return [name for (name,) in names if not name.startswith("sqlite_")]
-
-
-class _PostgreSQL:
-    def __init__(self):
-        server = os.environ["DATABASE_URL"]
-        self.server, self.name = server, f"instamsg_rotation_{os.getpid()}_{next(numbers)}"
-        self.url = f"{server.rsplit('/', 1)[0]}/{self.name}"
-        self._administer(f"CREATE DATABASE {self.name}")
-
-    def _administer(self, sql: str) -> None:
-        with psycopg.connect(self.server, autocommit=True) as connection:
-            connection.execute(sql)
-
-    def save(self) -> None:
-        # Filling tables again is quicker than making a database from a template.
-        self.saved = [name for name in self.tables() if not name.startswith(("auth_", "django_"))]
-        with self.connected() as connection:
-            connection.execute("CREATE SCHEMA saved")
-            for table in self.saved:
-                connection.execute(f"CREATE TABLE saved.{table} AS TABLE public.{table}")
-
-    def restore(self) -> None:
-        with self.connected() as connection:
-            # Of processes that were killed: it may not have noticed yet.
-            connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-            with connection.transaction():
-                connection.execute("SET LOCAL session_replication_role = replica")
-                for table in self.saved:
-                    connection.execute(f"DELETE FROM {table}")
-                    connection.execute(f"INSERT INTO {table} SELECT * FROM saved.{table}")
-
-    def remove(self) -> None:
-        self._administer(f"DROP DATABASE {self.name} WITH (FORCE)")
-
-    @contextmanager
-    def connected(self) -> Iterator[psycopg.Connection]:
-        # What waits for ever is a failure, and should show as one.
-        options = "-c lock_timeout=20s"
-        with psycopg.connect(self.url, autocommit=True, options=options) as connection:
-            yield connection
-
-    def execute(self, connection, sql: str, *values: object) -> list[tuple]:
-        cursor = connection.execute(sql.replace("?", "%s"), values or None)
-        return cursor.fetchall() if cursor.description else []
-
-    def tables(self) -> list[str]:
-        with self.connected() as connection:
-            names = connection.execute(
-                "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-            )
-            return [name for (name,) in names]

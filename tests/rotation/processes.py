@@ -51,10 +51,13 @@ class Host:
 
     def start(self, act: Callable[..., None], *args: object) -> "Job":
         self.jobs += 1
-        self.job = job = Job(self, self.folder / f"{self.process.pid}-{self.jobs}")
-        self.pipe.send((job.files, act, args))
-        job.pid = self.pipe.recv()
-        return job
+        path = self.folder / f"{self.process.pid}-{self.jobs}"
+        files = [path.with_suffix(end) for end in (".out", ".err")]
+        for file in files:
+            file.touch()
+        self.pipe.send((files, act, args))
+        self.job = Job(self, files, pid=self.pipe.recv())
+        return self.job
 
     @property
     def is_free(self) -> bool:
@@ -70,20 +73,19 @@ class Host:
 class Job:
     """One process at work."""
 
-    def __init__(self, host: Host, path: Path):
-        self.host, self.pid = host, 0
-        self.files = [path.with_suffix(end) for end in (".out", ".err")]
-        for file in self.files:
-            file.touch()
+    def __init__(self, host: Host, files: list[Path], pid: int):
+        self.host, self.files, self.pid = host, files, pid
 
     def wait_for(self, word: str) -> None:
         """Until it has written `word`."""
+        end = time.monotonic() + 60
         while word not in self.files[0].read_text():
             assert not self.is_over, self.wait()
+            assert time.monotonic() < end, f"it never came to {word}"
             time.sleep(0.001)
 
     def kill(self, how: int) -> None:
-        # Its host may have seen it end, but has nobody else under this id meanwhile.
+        # Once its host has seen it end, the id may be somebody else's.
         if not self.host.pipe.poll():
             os.kill(self.pid, how)
 

@@ -1,6 +1,7 @@
 """`rotate_secret --env-file`: at any moment the secrets in the file open every value."""
 
 import os
+from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 from signal import SIGINT, SIGKILL
@@ -11,7 +12,8 @@ from instamsg.environment import DotEnv
 from tests.running_site import eventually
 
 from . import acts
-from .installation import IS_POSTGRES, NEW, OLD, OTHER, is_under, opens
+from .databases import IS_POSTGRES
+from .installation import NEW, OLD, OTHER, fernet, is_under, opens
 
 pytestmark = pytest.mark.processes
 
@@ -55,10 +57,10 @@ def test_the_file_and_the_values_change_together(small, env_file):
     assert os.listdir(env_file.parent) == [".env"]
 
 
-def ended_at_every_step(installation, path: Path, how: int):
-    """Gives, for each step, how the command ended that got the signal `how` there."""
+def ended_at(steps: Iterable[int], installation, path: Path, how: int):
+    """Gives, for each of `steps`, how the command ended that got the signal `how` there."""
     original, options = path.read_text(), ["--no-backup", "--env-file", str(path)]
-    for number in count(1):
+    for number in steps:
         path.write_text(original)
         installation.restore()
         command = [number, how, str(path.parent), "rotate_secret", *options]
@@ -72,7 +74,7 @@ def ended_at_every_step(installation, path: Path, how: int):
 def test_killed_at_any_step_its_own_secrets_open_every_value(small, env_file):
     """And the same command, run again, brings it to its end."""
     rings = []
-    for killed in ended_at_every_step(small, env_file, SIGKILL):
+    for killed in ended_at(count(1), small, env_file, SIGKILL):
         assert killed.code == -SIGKILL, killed.err
         is_new = is_under(small, NEW)
         assert is_new or is_under(small, OLD)
@@ -87,9 +89,9 @@ def test_killed_at_any_step_its_own_secrets_open_every_value(small, env_file):
     assert set(rings) == {(False, OLD), (False, OLD, NEW), (True, OLD, NEW)}
 
 
-def test_interrupted_at_any_step_it_says_what_is_true(small, env_file):
+def test_interrupted_at_every_other_step_it_says_what_is_true(small, env_file):
     before, original = small.dump(), env_file.read_bytes()
-    for interrupted in ended_at_every_step(small, env_file, SIGINT):
+    for interrupted in ended_at(count(1, 2), small, env_file, SIGINT):
         assert opens_all(small, env_file)
         assert os.listdir(env_file.parent) == [".env"]
         if is_under(small, OLD):
@@ -212,8 +214,19 @@ def test_a_link_stays_a_link(small, env_file, tmp_path):
     assert ring_in(env_file) == [NEW, OLD]
 
 
-def test_a_secret_that_cannot_stand_in_a_list_is_refused_before_anything_changes(small, env_file):
+def test_a_new_secret_that_cannot_stand_in_a_list_is_refused(small, env_file):
     is_refused(small, env_file, "comma", NEW_SECRET=f"{NEW},with-a-comma")
+
+
+def test_an_old_secret_that_cannot_stand_in_a_list_is_refused_before_anything_changes(
+    small, env_file
+):
+    old = f"{OLD},with-a-comma"
+    for number in range(10):
+        token = acts.TOKEN.format(number).encode()
+        small.write(number, fernet(old).encrypt(token).decode())
+    env_file.write_text(f"SESSION_SECRET={old}\n")
+    is_refused(small, env_file, "comma", OLD_SECRET=old)
 
 
 @pytest.mark.parametrize("new", [NEW, OTHER], ids=["same", "different"])

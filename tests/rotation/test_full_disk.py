@@ -8,7 +8,8 @@ from signal import SIGXFSZ
 import pytest
 
 from . import acts
-from .installation import IS_POSTGRES, NEW, OLD, fernet, is_under, look
+from .databases import IS_POSTGRES
+from .installation import NEW, OLD, fernet, is_under, look
 
 pytestmark = pytest.mark.processes
 

@@ -7,18 +7,8 @@ from signal import SIGKILL
 import pytest
 
 from . import acts
-from .installation import (
-    BOTH,
-    IS_POSTGRES,
-    NEW,
-    OLD,
-    OTHER,
-    fernet,
-    fingerprint,
-    is_under,
-    look,
-    opens,
-)
+from .databases import IS_POSTGRES
+from .installation import BOTH, NEW, OLD, OTHER, fernet, fingerprint, is_under, look, opens
 
 pytestmark = pytest.mark.processes
 

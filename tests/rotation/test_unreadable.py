@@ -5,7 +5,8 @@ from uuid import UUID
 import pytest
 
 from . import acts
-from .installation import BOTH, IS_POSTGRES, NEW, OLD, OTHER, Installation, fernet, is_under, look
+from .databases import IS_POSTGRES
+from .installation import BOTH, NEW, OLD, OTHER, Installation, fernet, is_under, look
 
 pytestmark = pytest.mark.processes
 

@@ -9,7 +9,7 @@ from django.db import Error as DatabaseError
 from crypto import backup, heartbeat, rotation, secrets, verdict
 from crypto.columns import encrypted_columns
 from crypto.commands import Exit, Meter, RepairCommand, add_backup_options, make_backup, stop
-from crypto.env_file import EnvFile, EnvFileRefused
+from crypto.env_file import EnvFile, EnvFileRefused, require_listable
 from crypto.fields import count_stored_values
 from crypto.keyring import DecryptionError, KeyRing, derive
 from crypto.models import Secret
@@ -150,6 +150,7 @@ class Command(RepairCommand):
                 "the new one already.",
                 Exit.USAGE,
             )
+        require_listable([self.old, self.new])  # Each is a fallback for a while.
         file = EnvFile(path)
         file.require_writable()
         if file.secret != self.old:
