@@ -254,9 +254,10 @@ class _Rotating:
 
     def _look_again(self, stages: list[Stage]) -> None:
         """A value may have been encrypted before the swap and written after it."""
-        # What was done is done; the census will show the rest.
+        # What was done is done; a census will show what this does not see.
         with suppress(DatabaseError, KeyboardInterrupt), transaction.atomic():
-            lock(self.columns, LOCK_WAIT)  # Behind those who waited for the swap.
+            lock(self.columns, LOCK_WAIT)  # Behind those who waited for the swap; then let go.
+        with suppress(DatabaseError, KeyboardInterrupt):
             for stage in stages:
                 self.result.raced += self._move(stage.column, stage.strangers(FEW))
 

@@ -23,10 +23,14 @@ class Stage:
         self.column, self.table = column, f"{schema}.staged_{number}"
         self.size = 0
         _run(f"DROP TABLE IF EXISTS {self.table}")
-        _run(
-            f"CREATE TABLE {self.table} AS SELECT {column.locator} AS place, "  # noqa: S608
-            f"{column.column} AS was, {column.column} AS becomes FROM {column.table} LIMIT 0"
-        )
+        if connection.vendor == "sqlite":  # Found by its place without an index made for it.
+            fields = "(place INTEGER PRIMARY KEY, was TEXT, becomes TEXT)"
+        else:
+            fields = (
+                f"AS SELECT {column.locator} AS place, {column.column} AS was, "  # noqa: S608
+                f"{column.column} AS becomes FROM {column.table} LIMIT 0"
+            )
+        _run(f"CREATE TABLE {self.table} {fields}")
 
     def add(self, changes: list[Change]) -> None:
         self.size += len(changes)
@@ -80,8 +84,9 @@ def lock(columns: list[Column], milliseconds: int) -> None:
     """
     if connection.vendor != "postgresql":
         return
+    # In the order of somebody who reconnects an account: its row, then the registry's.
     tables = ", ".join(
-        [connection.ops.quote_name(Secret._meta.db_table), *(column.table for column in columns)]
+        [*(column.table for column in columns), connection.ops.quote_name(Secret._meta.db_table)]
     )
     _run(f"SET LOCAL lock_timeout = {int(milliseconds)}")
     # Readers go on, and so does pg_dump. The join of the swap then stays in memory.

@@ -4,6 +4,8 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from django.db import OperationalError, connection, transaction
@@ -14,6 +16,7 @@ from crypto.keyring import KeyRing
 from crypto.models import Census, Process, Secret, SecurityEvent
 from crypto.rotation import RotationRefused, Unreadable, Watcher, rotate
 from crypto.staging import Stage
+from tests.running_site import eventually
 
 from .secrets_of_a_shop import (
     NEW,
@@ -284,9 +287,6 @@ def test_an_error_in_the_middle_of_the_swap_takes_everything_back(monkeypatch):
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer")
 @pytest.mark.django_db(transaction=True)
 def test_it_gives_way_to_a_writer_who_holds_a_row_and_comes_back():
-    import threading
-    import time
-
     accounts = store(12)
     ready = threading.Event()
 
@@ -306,3 +306,33 @@ def test_it_gives_way_to_a_writer_who_holds_a_row_and_comes_back():
     assert len(opened(NEW)) == 12
     assert "renamed" in opened(NEW)
     assert done.held < 1
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer")
+@pytest.mark.django_db(transaction=True)
+def test_while_it_waits_for_an_account_it_holds_nothing_that_the_writer_needs(monkeypatch):
+    """Both would wait for the other until one gives up."""
+    monkeypatch.setattr(rotation, "LOCK_WAIT", 10_000)
+    accounts = store(3)
+
+    def rotating():
+        rotate(RING)
+        connection.close()
+
+    thread = threading.Thread(target=rotating)
+    with transaction.atomic():
+        list(Account.objects.select_for_update().filter(pk=accounts[0].pk))
+        thread.start()
+        eventually(waits_for_a_lock)
+        assert Secret.objects.select_for_update(nowait=True).get()
+    thread.join()
+    assert len(opened(NEW)) == 3
+
+
+def waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM pg_locks WHERE NOT granted AND database ="
+            " (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        return cursor.fetchone() is not None
