@@ -310,8 +310,8 @@ def test_it_gives_way_to_a_writer_who_holds_a_row_and_comes_back():
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer")
 @pytest.mark.django_db(transaction=True)
-def test_while_it_waits_for_an_account_it_holds_nothing_that_the_writer_needs(monkeypatch):
-    """Both would wait for the other until one gives up."""
+def test_while_it_waits_for_an_account_it_does_not_hold_the_registry(monkeypatch):
+    """Who reconnects one locks both in that order; each would wait for the other."""
     monkeypatch.setattr(rotation, "LOCK_WAIT", 10_000)
     accounts = store(3)
 
@@ -323,16 +323,17 @@ def test_while_it_waits_for_an_account_it_holds_nothing_that_the_writer_needs(mo
     with transaction.atomic():
         list(Account.objects.select_for_update().filter(pk=accounts[0].pk))
         thread.start()
-        eventually(waits_for_a_lock)
-        assert Secret.objects.select_for_update(nowait=True).get()
+        eventually(lambda: locked_against_writers() == {("accounts", False)})
+        assert locked_against_writers() == {("accounts", False)}
     thread.join()
     assert len(opened(NEW)) == 3
 
 
-def waits_for_a_lock() -> bool:
+def locked_against_writers() -> set[tuple[str, bool]]:
+    """Tables that somebody asked for, and whether they got them."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT 1 FROM pg_locks WHERE NOT granted AND database ="
-            " (SELECT oid FROM pg_database WHERE datname = current_database())"
+            "SELECT relation::regclass::text, granted FROM pg_locks WHERE mode = 'ExclusiveLock'"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
-        return cursor.fetchone() is not None
+        return set(cursor.fetchall())
