@@ -2,7 +2,6 @@ import csv
 import json
 import os
 import socket
-from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC
 
@@ -19,6 +18,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from . import heartbeat, verdict
+from .census import still_unreadable
 from .columns import Column, encrypted_columns
 from .keyring import KeyRing, get_keyring
 from .models import Census, Secret, SecurityEvent
@@ -27,10 +27,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet calculate a cell. Whoever tries to log in chooses a name to be shown."""
 
 
-@admin.register(Secret)
-class SecretAdmin(admin.ModelAdmin):
-    """One page with all that is known of the secret. It changes nothing and needs no secret."""
-
+class ReadOnlyAdmin(admin.ModelAdmin):
     def has_add_permission(self, request):
         return False
 
@@ -39,6 +36,11 @@ class SecretAdmin(admin.ModelAdmin):
 
     def has_delete_permission(self, request, obj=None):
         return False
+
+
+@admin.register(Secret)
+class SecretAdmin(ReadOnlyAdmin):
+    """One page with all that is known of the secret. It changes nothing and needs no secret."""
 
     def get_urls(self):
         # Not the other pages of an admin: they would show the sentinel.
@@ -74,21 +76,11 @@ def unreadable_now(census: Census | None, ring: KeyRing) -> list[tuple[str, str 
 
     Looked for among those that the census named, and in the verdict's sample.
     """
-    named: dict[str, dict[str, str]] = defaultdict(dict)
-    for one in census.named if census else []:
-        named[one["column"]][one["pk"]] = one["name"]
-    return [
-        (name, _page(column, pk))
-        for column in encrypted_columns()
-        for pk, name in _unreadable_in(column, named[str(column)], ring).items()
-    ]
-
-
-def _unreadable_in(column: Column, names: dict[str, str], ring: KeyRing) -> dict[str, str]:
-    stored = column.ciphertexts(list(names))
-    found = {pk: names[pk] for pk, ciphertext in stored.items() if not ring.opens(ciphertext)}
-    sample = [place for place, text in column.ends(verdict.SAMPLE) if not ring.opens(text)]
-    return found | {name.pk: str(name) for name in column.names(sample).values()}
+    found = {(column, pk): name for column, pk, name in still_unreadable(census, ring)}
+    for column in encrypted_columns():
+        sample = [place for place, text in column.ends(verdict.SAMPLE) if not ring.opens(text)]
+        found |= {(column, name.pk): str(name) for name in column.names(sample).values()}
+    return [(name, _page(column, pk)) for (column, pk), name in found.items()]
 
 
 def _page(column: Column, pk: str) -> str | None:
@@ -100,7 +92,7 @@ def _page(column: Column, pk: str) -> str | None:
 
 
 @admin.register(SecurityEvent)
-class SecurityEventAdmin(admin.ModelAdmin):
+class SecurityEventAdmin(ReadOnlyAdmin):
     """Read and exported here; written by what happens, and never changed."""
 
     list_display = ["at", "kind", "actor", "address", "subject"]
@@ -113,15 +105,6 @@ class SecurityEventAdmin(admin.ModelAdmin):
     @admin.display(description="details")
     def details_text(self, event):
         return "\n".join(f"{name}: {_plain(value)}" for name, value in event.details.items())
-
-    def has_add_permission(self, request):
-        return False
-
-    def has_change_permission(self, request, obj=None):
-        return False
-
-    def has_delete_permission(self, request, obj=None):
-        return False
 
     def get_urls(self):
         export = self.admin_site.admin_view(require_POST(self.export))

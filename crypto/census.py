@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.db import transaction
@@ -38,6 +38,18 @@ def keep(census: Census) -> None:
         Census.objects.filter(taken_at__lte=census.taken_at).delete()
         if not Census.objects.exists():
             census.save(force_insert=True)
+
+
+def still_unreadable(census: Census | None, ring: KeyRing) -> Iterator[tuple[Column, str, str]]:
+    """Of the values that `census` named those that `ring` does not open now: column, pk, name."""
+    named: dict[str, dict[str, str]] = defaultdict(dict)
+    for one in census.named if census else []:
+        named[one["column"]][one["pk"]] = one["name"]
+    for column in encrypted_columns():
+        names = named[str(column)]
+        for pk, ciphertext in column.ciphertexts(list(names)).items():
+            if not ring.opens(ciphertext):
+                yield column, pk, names[pk]
 
 
 def renew() -> None:

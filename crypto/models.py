@@ -174,7 +174,6 @@ class Census(models.Model):
 
     class Meta:
         db_table = "census"
-        get_latest_by = "taken_at"
         verbose_name_plural = "census"
 
     def __str__(self) -> str:

@@ -14,7 +14,8 @@ from django.db import models
 from django.http import HttpRequest
 
 from . import boxes
-from .columns import Column, encrypted_columns
+from .census import still_unreadable
+from .columns import encrypted_columns
 from .fields import count_stored_values
 from .keyring import DecryptionError, KeyRing, get_keyring
 from .models import Census, Secret
@@ -148,7 +149,7 @@ def _judge(ring: KeyRing, census: Census | None) -> Verdict:
         return _superseded(current)
     if opened[None] == opened.total() and not (current and current.is_held_by(ring)):
         return _wrong(ring, current)
-    unreadable = _still_unreadable(ring, census)
+    unreadable = [name for *_, name in still_unreadable(census, ring)]
     if unreadable or opened[None]:
         return _unreadable(unreadable, opened[None])
     if Secret.objects.is_retired(ring.primary):
@@ -251,20 +252,3 @@ def _fallback(ring: KeyRing, opened: Counter[str | None], census: Census | None)
         "Move them to the current one while the site runs:\n  python manage.py rotate_secret\n"
         "Until then keep SESSION_SECRET_FALLBACKS as it is.",
     )
-
-
-def _still_unreadable(ring: KeyRing, census: Census | None) -> list[str]:
-    """Of those that the census named, the ones that still cannot be opened."""
-    names: dict[str, dict[str, str]] = {}
-    for one in census.named if census else []:
-        names.setdefault(one["column"], {})[one["pk"]] = one["name"]
-    return [
-        name
-        for column in encrypted_columns()
-        for name in _names_of_unreadable(column, names.get(str(column), {}), ring)
-    ]
-
-
-def _names_of_unreadable(column: Column, names: dict[str, str], ring: KeyRing) -> list[str]:
-    stored = column.ciphertexts(list(names)) if names else {}
-    return [names[pk] for pk, ciphertext in stored.items() if not ring.opens(ciphertext)]

@@ -25,7 +25,6 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name_plural': 'census',
                 'db_table': 'census',
-                'get_latest_by': 'taken_at',
             },
         ),
         migrations.CreateModel(
