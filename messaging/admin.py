@@ -1,7 +1,7 @@
 from django.contrib import admin
 from django.utils.text import Truncator
 
-from .models import Attachment, Conversation, Message, WebhookEvent
+from .models import Attachment, Conversation, InboundEvent, Message, WebhookEvent
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -14,21 +14,53 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
 
+class InboundEventInline(admin.TabularInline):
+    model = InboundEvent
+    fields = readonly_fields = ["position", "kind", "account", "state", "reason", "attempts"]
+    extra = 0
+    can_delete = False
+    show_change_link = True
+
+    def has_add_permission(self, request, obj):
+        return False
+
+
 @admin.register(WebhookEvent)
 class WebhookEventAdmin(ReadOnlyAdmin):
-    list_display = ["id", "received_at", "state", "reason", "attempts"]
+    list_display = ["id", "received_at", "state", "kinds", "attempts"]
     list_filter = ["state", "received_at"]
-    search_fields = ["=id", "reason"]
+    search_fields = ["=id"]
     date_hierarchy = "received_at"
-    fields = ["received_at", "state", "reason", "attempts", "due_at", "body_text"]
+    fields = ["received_at", "state", "attempts", "due_at", "body_text"]
+    inlines = [InboundEventInline]
 
     def get_queryset(self, request):
         # A body may be 16 MiB; a list of a hundred needs none of them.
-        return super().get_queryset(request).defer("body")
+        return super().get_queryset(request).defer("body").prefetch_related("events")
+
+    @admin.display(description="events")
+    def kinds(self, webhook):
+        found = {event.reason or event.kind for event in webhook.events.all()}
+        return Truncator(", ".join(sorted(found))).chars(120)
 
     @admin.display(description="body")
-    def body_text(self, event):
-        return Truncator(bytes(event.body).decode("utf-8", "backslashreplace")).chars(20_000)
+    def body_text(self, webhook):
+        return Truncator(bytes(webhook.body).decode("utf-8", "backslashreplace")).chars(20_000)
+
+
+@admin.register(InboundEvent)
+class InboundEventAdmin(ReadOnlyAdmin):
+    list_display = ["id", "webhook", "kind", "account", "igsid", "state", "reason", "attempts"]
+    list_filter = ["state", "kind", "account"]
+    list_select_related = ["account"]
+    search_fields = ["=id", "=igsid", "=instagram_account_id"]
+    fields = [
+        "webhook", "position", "kind", "account", "instagram_account_id", "igsid", "state",
+        "reason", "attempts", "due_at",
+    ]  # fmt: skip
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).defer("webhook__body")
 
 
 @admin.register(Conversation)
@@ -55,7 +87,7 @@ class MessageAdmin(ReadOnlyAdmin):
     list_display = ["public_id", "account", "conversation", "direction", "status", "timestamp"]
     list_filter = ["status", "direction", "is_from_here", "account"]
     list_select_related = ["account", "conversation"]
-    search_fields = ["=public_id", "=mid", "text"]
+    search_fields = ["=public_id", "text"]
     date_hierarchy = "timestamp"
     inlines = [AttachmentInline]
 
@@ -65,4 +97,4 @@ class AttachmentAdmin(ReadOnlyAdmin):
     list_display = ["public_id", "kind", "state", "content_type", "message", "attempts"]
     list_filter = ["state", "kind", "content_type"]
     list_select_related = ["message"]
-    search_fields = ["=public_id", "=message__public_id", "=message__mid"]
+    search_fields = ["=public_id", "=message__public_id"]

@@ -1,118 +1,140 @@
-"""From stored events to conversations: the same rows in whatever order and number they come."""
+"""From stored webhooks to what conversations show: split, projected, and settled row by row."""
 
 import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
+from typing import NamedTuple
 
+from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.utils import timezone
 
 from accounts.models import Account
 
-from . import media, participants, wire
-from .models import Attachment, Conversation, Message, WebhookEvent
+from . import projection, wire
+from .models import InboundEvent, State, WebhookEvent
+from .projection import Told
 from .queues import LEASE, Drain, rest
-from .wire import MessageEvent, Unknown
+from .wire import Event, Kind
 
 logger = logging.getLogger(__name__)
 
-Status = Message.Status
-
-BODIES = 20
+BODIES = 200
 """Claimed at once."""
 
-EVENTS = 50
-TURN = 0.01
-"""A transaction takes up to so many events of one conversation, and then further ones until so
-many seconds have passed."""
+AT_ONCE = 200
+"""Events in one transaction, while nobody waits for it."""
+
+AT_ONCE_BESIDE_WEBHOOKS = 25
+"""On SQLite a webhook waits for the transaction: about 10 ms of work."""
+
+QUIET = timedelta(seconds=1)
+"""After so long without a webhook, none is expected."""
 
 ATTEMPTS = 5
-"""How often a body is tried before its row says that it failed."""
+"""How often an event is tried before its row says that it failed."""
 
-ECHO_TOLERANCE = timedelta(minutes=15)
-"""How far the echo of a send whose answer we missed may lie from the moment of the call."""
 
-Key = tuple[str, str]  # account id, igsid
-Part = tuple[Key, list[tuple[int, MessageEvent]]]  # each event with the pk of its row
+class Todo(NamedTuple):
+    """A claimed row and what it tells. `is_alone` when its webhook holds no other."""
+
+    row: InboundEvent
+    told: Told
+    is_alone: bool = False
 
 
 @Drain
 def process() -> int:
-    """Project a batch of pending bodies; returns how many."""
-    rows = WebhookEvent.objects.claim(BODIES)
-    events = {row.pk: wire.read(bytes(row.body)) for row in rows}
-    accounts = _accounts(event for found in events.values() for event in found)
-    notes: dict[int, list[str]] = defaultdict(list)
-    by_conversation: dict[Key, list[tuple[int, MessageEvent]]] = defaultdict(list)
-    for row in rows:
-        for event in events[row.pk]:
-            place = _place(event, accounts)
-            if isinstance(place, str):
-                notes[row.pk].append(place)
-            else:
-                by_conversation[place].append((row.pk, event))
+    """Project the events of a batch of webhooks, and those to be tried again; returns how many."""
+    todo = _split(WebhookEvent.objects.claim(BODIES))
+    todo += _again(InboundEvent.objects.claim(BODIES))
+    _project_all(todo)
+    return len(todo)
 
-    parts = [
-        (key, found[start : start + EVENTS])
-        # In one order everywhere, so that no two workers wait for each other's conversation.
-        for key, found in sorted(by_conversation.items())
-        for start in range(0, len(found), EVENTS)
+
+def look_again(webhooks: Iterable[int]) -> int:
+    """Read these webhooks anew, as if they had just come; returns how many.
+
+    What they made stays: telling the same again changes nothing.
+    """
+    rows = WebhookEvent.objects.filter(pk__in=list(webhooks))
+    count = rows.update(state=State.PENDING, due_at=timezone.now(), lease=None, attempts=0)
+    process.hint()
+    return count
+
+
+def route(event: Event, accounts: dict[str, str]) -> tuple[str, str]:
+    """The Instagram account that an event belongs to, and who is on the other side.
+
+    `entry.id` routes; where it is unknown, the side that is an account of ours does. An event
+    is never given to an account that it does not name.
+    """
+    own_side = event.sender if event.kind in (Kind.ECHO, Kind.SELF) else event.recipient
+    own = event.entry if event.entry in accounts or own_side not in accounts else own_side
+    own = own or own_side
+    return own, event.recipient if event.sender == own else event.sender
+
+
+def _split(webhooks: list[WebhookEvent]) -> list[Todo]:
+    """Write the events of the webhooks down, as claimed by this worker."""
+    if not webhooks:
+        return []
+    found = {webhook: wire.read(bytes(webhook.body)) for webhook in webhooks}
+    accounts = _accounts(event for events in found.values() for event in events)
+    todo = [
+        _todo(webhook, position, event, accounts, is_alone=len(events) == 1)
+        for webhook, events in found.items()
+        for position, event in enumerate(events)
     ]
-    broken = _project_all(parts, {row.pk: row for row in rows})
+    pks = [webhook.pk for webhook in webhooks]
     with transaction.atomic():
-        for row in rows:
-            _settle(row, notes[row.pk], is_broken=row.pk in broken)
-    return len(rows)
+        # Those of an earlier reading; how a body is read may have changed since.
+        InboundEvent.objects.filter(webhook__in=pks).delete()
+        InboundEvent.objects.bulk_create([one.row for one in todo], batch_size=500)
+        WebhookEvent.objects.filter(pk__in=pks).update(due_at=None, lease=None)
+    return todo
 
 
-def _project_all(parts: list[Part], rows: dict[int, WebhookEvent]) -> set[int]:
-    """Project the parts in short transactions; returns the rows of which something failed."""
-    broken: set[int] = set()
-    waiting = deque(parts)
-    half_lease = LEASE.total_seconds() / 2
-    renew_at = time.monotonic() + half_lease
-    while waiting:
-        if time.monotonic() > renew_at:  # A long batch must not outlive its lease.
-            WebhookEvent.objects.renew(rows.values())
-            renew_at = time.monotonic() + half_lease
-        tried: list[Part] = []
-        try:
-            with transaction.atomic():
-                end = time.monotonic() + TURN
-                while waiting and (not tried or time.monotonic() < end):
-                    tried.append(waiting.popleft())
-                    _project(*tried[-1], rows)
-        except Exception:
-            singles = [(key, [one]) for key, found in tried for one in found]
-            if len(singles) > 1:  # The good ones are not to wait for the bad one.
-                waiting.extendleft(reversed(singles))
-            else:
-                pk, _ = tried[0][1][0]
-                broken.add(pk)
-                logger.exception("event %s: not projected", pk)
-        rest()
-    return broken
+def _todo(
+    webhook: WebhookEvent, position: int, event: Event, accounts: dict[str, str], *, is_alone: bool
+) -> Todo:
+    own, other = route(event, accounts)
+    account_id = accounts.get(own, "")
+    digest = wire.mid_digest(own, event.mid) if event.mid else None
+    row = InboundEvent(
+        webhook=webhook,
+        position=position,
+        account_id=account_id or None,
+        instagram_account_id=own,
+        igsid=other,
+        kind=event.kind,
+        mid_digest=digest,
+        dedupe_key=wire.key_of(event),
+        due_at=timezone.now() + LEASE,
+        lease=webhook.lease,
+        attempts=1,
+    )
+    told = Told(event, account_id, other, digest, webhook.received_at)
+    return Todo(row, told, is_alone)
 
 
-def _settle(row: WebhookEvent, notes: list[str], *, is_broken: bool) -> None:
-    state, reason = WebhookEvent.State.PROCESSED, ""
-    if is_broken and row.attempts < ATTEMPTS:
-        row.retry_later(timedelta(seconds=2**row.attempts))
-        return
-    if is_broken:
-        state, reason = WebhookEvent.State.FAILED, "Could not be projected; the log says why."
-    elif notes:
-        state, reason = WebhookEvent.State.UNHANDLED, ", ".join(sorted(set(notes)))
-    row.settle(state=state, reason=reason)
+def _again(rows: list[InboundEvent]) -> list[Todo]:
+    """What a worker left behind, and what could not be projected the last time."""
+    webhooks = WebhookEvent.objects.in_bulk({row.webhook_id for row in rows})
+    todo = []
+    for row in rows:
+        row.webhook = webhooks[row.webhook_id]
+        digest = bytes(row.mid_digest) if row.mid_digest else None
+        told = Told(row.read(), row.account_id or "", row.igsid, digest, row.webhook.received_at)
+        todo.append(Todo(row, told))
+    return todo
 
 
-def _accounts(events: Iterable[MessageEvent | Unknown]) -> dict[str, str]:
+def _accounts(events: Iterable[Event]) -> dict[str, str]:
     """Our id for each Instagram account id that the events name."""
-    ids = {
-        i for e in events if isinstance(e, MessageEvent) for i in (e.entry, e.sender, e.recipient)
-    }
+    ids = {i for event in events for i in (event.entry, event.sender, event.recipient)}
     wanted, known = sorted(ids - {""}), {}
     for start in range(0, len(wanted), 500):  # SQLite limits how much one query may name.
         found = Account.objects.filter(instagram_account_id__in=wanted[start : start + 500])
@@ -120,133 +142,93 @@ def _accounts(events: Iterable[MessageEvent | Unknown]) -> dict[str, str]:
     return known
 
 
-def _place(event: MessageEvent | Unknown, accounts: dict[str, str]) -> Key | str:
-    """Which conversation an event belongs to, or why to none.
-
-    `entry.id` routes; where it is unknown, the side that is an account of ours does. An event
-    is never given to an account that it does not name.
-    """
-    if isinstance(event, Unknown):
-        return event.what
-    own_side = event.sender if event.is_echo else event.recipient
-    instagram_id = event.entry if event.entry in accounts else own_side
-    if instagram_id not in accounts:
-        return f"unknown account {event.entry or own_side or '(none)'}"
-    other = event.recipient if event.sender == instagram_id else event.sender
-    return (accounts[instagram_id], other) if other else "message without a participant"
-
-
-def _project(
-    key: Key, found: list[tuple[int, MessageEvent]], rows: dict[int, WebhookEvent]
-) -> None:
-    """Write events of one conversation; call it inside a transaction."""
-    account_id, igsid = key
-    conversation, is_new = Conversation.objects.get_or_create(account_id=account_id, igsid=igsid)
-    change = conversation.next_change()
-    mids = [event.mid for _, event in found]
-    known = {m.mid: m for m in Message.objects.filter(account_id=account_id, mid__in=mids)}
-    heard_at = None
-    for pk, event in found:
-        moment = _moment(event, rows[pk].received_at)
-        message = known.get(event.mid) or _our_own(conversation, event, moment)
-        if message is None:
-            known[event.mid] = _store(conversation, event, moment, change)
-            heard_at = heard_at if event.is_echo else change
-        elif message.is_from_here and event.is_echo:
-            known[event.mid] = _confirm(message, event, moment, change)
-    _note_times(conversation, known.values(), heard_at)
-    if is_new:
-        participants.ask.hint()
+def _project_all(todo: list[Todo]) -> None:
+    """Project and settle in short transactions, one row failing alone."""
+    waiting = deque(todo)
+    is_waited_for = settings.IS_SQLITE and bool(todo) and _webhooks_are_coming()
+    size = AT_ONCE_BESIDE_WEBHOOKS if is_waited_for else AT_ONCE
+    renew_at = time.monotonic() + LEASE.total_seconds() / 2
+    while waiting:
+        if time.monotonic() > renew_at:  # A long batch must not outlive its lease.
+            InboundEvent.objects.renew([one.row for one in waiting])
+            renew_at = time.monotonic() + LEASE.total_seconds() / 2
+        turn = [waiting.popleft() for _ in range(min(size, len(waiting)))]
+        try:
+            with transaction.atomic():
+                _settle(turn, _project(turn))
+        except Exception:
+            _one_by_one(turn)
+        if is_waited_for:
+            rest()
 
 
-def _moment(event: MessageEvent, received_at: datetime) -> datetime:
-    """When it was written by Instagram's clock, unless that says tomorrow."""
-    if event.timestamp is None or event.timestamp > received_at + timedelta(days=1):
-        return received_at
-    return event.timestamp
+def _webhooks_are_coming() -> bool:
+    return WebhookEvent.objects.filter(received_at__gt=timezone.now() - QUIET).exists()
 
 
-def _our_own(conversation: Conversation, event: MessageEvent, moment: datetime) -> Message | None:
-    """The send that this echo belongs to, when Instagram's answer to it has not been seen (yet).
-
-    The echo may overtake the answer, or be all that comes after a crash, even after a person has
-    settled the message. It carries no mark of ours, so the text and the time have to tell.
-    """
-    if not event.is_echo or not event.text:
-        return None
-    waiting = Message.objects.filter(
-        Q(status__in=[Status.SENDING, Status.UNCONFIRMED, Status.SENT])
-        | Q(status=Status.FAILED, error=Message.NOT_ARRIVED),
-        conversation=conversation,
-        is_from_here=True,
-        mid="",
-        called_at__range=(moment - ECHO_TOLERANCE, moment + ECHO_TOLERANCE),
-    )
-    equal = [message for message in waiting if message.text.strip() == event.text.strip()]
-    # The one under way rather than one of before, and then the nearest.
-    return min(
-        equal,
-        key=lambda m: (m.status != Status.SENDING, abs(m.called_at - moment)),
-        default=None,
-    )
+def _project(turn: list[Todo]) -> list[str]:
+    """Why each is not shown, or ""."""
+    reasons = [_hindrance(one) for one in turn]
+    able = [n for n, reason in enumerate(reasons) if not reason]
+    for n, reason in zip(able, projection.project([turn[n].told for n in able]), strict=True):
+        reasons[n] = reason
+    return reasons
 
 
-def _confirm(message: Message, event: MessageEvent, moment: datetime, change: int) -> Message:
-    """Our own message as Instagram has it: sent, under this id, at this time."""
-    changes = {
-        "mid": event.mid,
-        "status": Status.SENT,
-        "timestamp": moment,
-        "error": "",
-        "change": change,
-        "due_at": None,
-        "lease": None,
-    }
-    for name, value in changes.items():
-        setattr(message, name, value)
-    message.save(update_fields=list(changes))
-    return message
+def _hindrance(one: Todo) -> str:
+    """What keeps an event from any conversation."""
+    event, told = one.told.event, one.told
+    if event.note:
+        return event.note
+    if not told.account_id:
+        return f"unknown account {one.row.instagram_account_id or '(none)'}"
+    if not told.igsid and event.kind in projection.NEED_A_PARTICIPANT:
+        return f"{event.kind} without a participant"
+    if told.digest is None and event.kind in wire.LATER:
+        return f"{event.kind} without a mid"
+    return ""
 
 
-def _store(
-    conversation: Conversation, event: MessageEvent, moment: datetime, change: int
-) -> Message:
-    message = Message.objects.create(
-        account_id=conversation.account_id,
-        conversation=conversation,
-        direction=Message.Direction.OUT if event.is_echo else Message.Direction.IN,
-        status=Status.SENT if event.is_echo else Status.RECEIVED,
-        mid=event.mid,
-        text=event.text,
-        timestamp=moment,
-        change=change,
-        due_at=None,
-    )
-    Attachment.objects.bulk_create(
-        media.attachment(message, position, item.kind, item.url)
-        for position, item in enumerate(event.attachments)
-    )
-    if event.attachments:
-        media.fetch.hint()
-    return message
+def _settle(turn: list[Todo], reasons: list[str]) -> None:
+    rows: dict[str, list[int]] = defaultdict(list)
+    webhooks: dict[State, list[int]] = defaultdict(list)
+    shared: set[int] = set()
+    for one, reason in zip(turn, reasons, strict=True):
+        rows[reason].append(one.row.pk)
+        if one.is_alone:
+            webhooks[_state(reason)].append(one.row.webhook_id)
+        else:
+            shared.add(one.row.webhook_id)
+    for reason, pks in rows.items():
+        InboundEvent.objects.filter(pk__in=pks).update(
+            state=_state(reason), reason=reason, due_at=None, lease=None
+        )
+    for state, pks in webhooks.items():
+        WebhookEvent.objects.filter(pk__in=pks).update(state=state)
+    if shared:
+        WebhookEvent.objects.filter(pk__in=shared).sum_up()
 
 
-def _note_times(
-    conversation: Conversation, messages: Iterable[Message], heard_at: int | None
-) -> None:
-    """Times only move forward; an echo never opens the window.
-
-    `heard_at` is the change number of what the customer newly said, if anything.
-    """
-    fields = ["last_message_at", "last_inbound_at", "last_inbound_change"]
-    conversation.refresh_from_db(fields=fields)
-    for message in messages:
-        conversation.last_message_at = _later(conversation.last_message_at, message.timestamp)
-        if not message.is_out:
-            conversation.last_inbound_at = _later(conversation.last_inbound_at, message.timestamp)
-    conversation.last_inbound_change = heard_at or conversation.last_inbound_change
-    conversation.save(update_fields=fields)
+def _state(reason: str) -> State:
+    return State.UNHANDLED if reason else State.PROCESSED
 
 
-def _later(a: datetime | None, b: datetime) -> datetime:
-    return b if a is None or b > a else a
+def _one_by_one(turn: list[Todo]) -> None:
+    """The good ones are not to wait for the bad one."""
+    for one in turn:
+        try:
+            with transaction.atomic():
+                _settle([one], _project([one]))
+        except Exception:
+            logger.exception("event %s: not projected", one.row.pk)
+            _put_back(one.row)
+        rest()
+
+
+def _put_back(row: InboundEvent) -> None:
+    if row.attempts < ATTEMPTS:
+        row.retry_later(timedelta(seconds=2**row.attempts))
+        return
+    with transaction.atomic():
+        row.settle(state=State.FAILED, reason="Could not be projected; the log says why.")
+        WebhookEvent.objects.filter(pk=row.webhook_id).sum_up()

@@ -8,12 +8,14 @@ from urllib.parse import SplitResult, urlsplit
 import requests
 from django.conf import settings
 from django.core.files.base import ContentFile
-from django.db import transaction
+from django.core.files.storage import default_storage
+from django.db import models, transaction
 from django.utils import timezone
 
 from . import outbound_http
-from .models import Attachment, Message
+from .models import Attachment, FileToDelete, Message
 from .queues import Drain
+from .wire import AttachmentEvent
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +24,8 @@ SECONDS = 30
 """For one download, well below a lease."""
 
 ATTEMPTS = 4
-KEPT = {"image", "video", "audio", "file"}
+BATCH = 20
+KEPT = {"image", "video", "audio", "file", "sticker"}
 """What customers send themselves. Stories and shared posts are others' work: never stored."""
 
 HOSTS = (".fbsbx.com", ".cdninstagram.com", ".fbcdn.net", ".giphy.com")
@@ -39,17 +42,46 @@ SIGNATURES = [
 """Magic bytes, where they stand, and what they tell. Nothing else is believed."""
 
 
-def attachment(message: Message, position: int, kind: str, url: str) -> Attachment:
+def attachment(message: Message, position: int, event: AttachmentEvent) -> Attachment:
     """An unsaved attachment, due for download if its kind is one that we keep."""
-    is_kept = bool(url) and kind in KEPT
+    is_kept = bool(event.url) and event.kind in KEPT
     return Attachment(
         message=message,
         position=position,
-        kind=kind,
-        url=url,
+        kind=event.kind,
+        url=event.url,
+        title=event.title,
         state=Attachment.State.PENDING if is_kept else Attachment.State.NOT_KEPT,
         due_at=timezone.now() if is_kept else None,
     )
+
+
+def forget(attachments: models.QuerySet[Attachment]) -> int:
+    """Delete rows now, inside the caller's transaction, and their files after its commit.
+
+    Returns how many files go. A kill in between loses none of them: each has a row of its own.
+    """
+    names = list(attachments.exclude(file="").values_list("file", flat=True))
+    FileToDelete.objects.bulk_create(FileToDelete(name=name) for name in names)
+    attachments.delete()
+    if names:
+        delete_files.hint()
+    return len(names)
+
+
+@Drain
+def delete_files() -> int:
+    """Delete a batch of files that nothing refers to any more; returns how many."""
+    claimed = FileToDelete.objects.claim(BATCH)
+    for one in claimed:
+        try:
+            default_storage.delete(one.name)
+        except OSError as exc:
+            logger.warning("file %s: not deleted yet (%s)", one.name, type(exc).__name__)
+            one.retry_later(timedelta(minutes=5))
+        else:
+            one.delete()
+    return len(claimed)
 
 
 @Drain

@@ -5,12 +5,13 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from django.db import models, transaction
-from django.db.models import Exists, F, OuterRef, Q, Subquery
+from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Account, User
 
+from . import wire
 from .queues import Queued, QueuedQuerySet
 
 WINDOW = timedelta(hours=24)
@@ -19,19 +20,37 @@ WINDOW = timedelta(hours=24)
 UNREAD = Q(last_inbound_change__gt=F("read_change"))
 
 
-class WebhookEvent(Queued):
-    """A notification exactly as Meta signed it, stored before anything reads it."""
+class State(models.TextChoices):
+    """What has become of a notification, or of one event in it."""
 
-    class State(models.TextChoices):
-        PENDING = "pending", "Pending"
-        PROCESSED = "processed", "Processed"
-        UNHANDLED = "unhandled", "Kept, not understood"
-        FAILED = "failed", "Failed"
+    PENDING = "pending", "Pending"
+    PROCESSED = "processed", "Processed"
+    UNHANDLED = "unhandled", "Kept, not shown"
+    FAILED = "failed", "Failed"
+
+
+class WebhookEventQuerySet(QueuedQuerySet):
+    def sum_up(self) -> None:
+        """Set each one's state to the worst among its events."""
+        events = InboundEvent.objects.filter(webhook=OuterRef("pk"))
+        worst = (State.PENDING, State.FAILED, State.UNHANDLED)
+        cases = [When(Exists(events.filter(state=state)), then=Value(state)) for state in worst]
+        self.update(state=Case(*cases, default=Value(State.PROCESSED)))
+
+
+class WebhookEvent(Queued):
+    """A notification exactly as Meta signed it, stored before anything reads it.
+
+    As a job it is due until it has been split into its events. `state` sums those up.
+    """
+
+    State = State
 
     body = models.BinaryField(help_text="Bytes: no text column holds every signed body.")
     received_at = models.DateTimeField(default=timezone.now, db_index=True)
     state = models.CharField(max_length=16, choices=State, default=State.PENDING)
-    reason = models.TextField(blank=True)
+
+    objects = WebhookEventQuerySet.as_manager()
 
     class Meta:
         db_table = "webhook_events"
@@ -40,7 +59,56 @@ class WebhookEvent(Queued):
         ]
 
     def __str__(self) -> str:
-        return f"event {self.pk}"
+        return f"webhook {self.pk}"
+
+
+class InboundEvent(Queued):
+    """One event of a notification, and what became of it."""
+
+    State = State
+
+    webhook = models.ForeignKey(WebhookEvent, models.CASCADE, related_name="events", db_index=False)
+    position = models.PositiveIntegerField(help_text="Its place in the body, from 0.")
+    account = models.ForeignKey(
+        Account, models.CASCADE, null=True, related_name="events", db_index=False
+    )
+    instagram_account_id = models.CharField(
+        max_length=64, blank=True, help_text="The account that it names, ours or not."
+    )
+    igsid = models.CharField(max_length=64, blank=True)
+    kind = models.CharField(max_length=16, choices=[(k.value, k.value) for k in wire.Kind])
+    mid_digest = models.BinaryField(
+        max_length=16, null=True, help_text="Stands for the message that it brings or is about."
+    )
+    dedupe_key = models.BinaryField(
+        max_length=16, help_text="The same for copies alone: an edit is no copy of its message."
+    )
+    state = models.CharField(max_length=16, choices=State, default=State.PENDING)
+    reason = models.TextField(blank=True)
+
+    NOT_HERE = "About a message that is not here."
+    """The reason of what waits for its message, in case that comes late."""
+
+    class Meta:
+        db_table = "inbound_events"
+        constraints = [models.UniqueConstraint(fields=["webhook", "position"], name="inbound_once")]
+        indexes = [
+            models.Index(fields=["account", "id"], name="inbound_account"),
+            models.Index(fields=["mid_digest"], name="inbound_message"),
+            models.Index(fields=["due_at"], name="inbound_due", condition=Q(due_at__isnull=False)),
+            models.Index(
+                fields=["instagram_account_id"],
+                name="inbound_unrouted",
+                condition=Q(account__isnull=True) & ~Q(instagram_account_id=""),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"
+
+    def read(self) -> wire.Event:
+        """What the body says at its place."""
+        return wire.read(bytes(self.webhook.body))[self.position]
 
 
 class ConversationQuerySet(models.QuerySet):
@@ -78,6 +146,9 @@ class Conversation(models.Model):
 
     last_message_at = models.DateTimeField(null=True)
     last_inbound_at = models.DateTimeField(null=True)
+    seen_at = models.DateTimeField(null=True, help_text="When the customer last read the thread.")
+    referral = models.JSONField(default=dict, help_text="The ad, product or link they came by.")
+    referral_at = models.DateTimeField(null=True)
     # By change number, not by time: a message may arrive long after it was written.
     last_inbound_change = models.PositiveBigIntegerField(default=0, editable=False)
     read_change = models.PositiveBigIntegerField(default=0, editable=False)
@@ -191,10 +262,21 @@ class Message(Queued):
     direction = models.CharField(max_length=8, choices=Direction)
     status = models.CharField(max_length=16, choices=Status)
     mid = models.CharField(max_length=512, blank=True, help_text="Instagram's id of the message.")
+    mid_digest = models.BinaryField(
+        max_length=16, null=True, help_text="Of account and mid: what indexes hold."
+    )
     text = models.TextField(blank=True)
     timestamp = models.DateTimeField(help_text="By Instagram's clock, as soon as that is known.")
     created_at = models.DateTimeField(auto_now_add=True)
     change = models.PositiveBigIntegerField(default=0, editable=False)
+
+    context = models.JSONField(default=dict, help_text="What it answers, and how it came.")
+    reactions = models.JSONField(default=dict, help_text="By id of who reacted: emoji, and when.")
+    edit_number = models.PositiveSmallIntegerField(default=0)
+    edited_at = models.DateTimeField(null=True)
+    unsent_at = models.DateTimeField(
+        null=True, help_text="Taken back: nothing of what it said is left."
+    )
 
     # Of those written here only.
     is_from_here = models.BooleanField(default=False)
@@ -215,9 +297,7 @@ class Message(Queued):
         ordering = ["timestamp", "pk"]
         constraints = [
             # Instagram delivers webhooks more than once, and two accounts can share a mid.
-            models.UniqueConstraint(
-                fields=["account", "mid"], condition=~Q(mid=""), name="message_mid_once"
-            ),
+            models.UniqueConstraint(fields=["mid_digest"], name="message_mid_once"),
             models.UniqueConstraint(
                 fields=["conversation", "submission"],
                 condition=Q(submission__isnull=False),
@@ -241,6 +321,10 @@ class Message(Queued):
     @property
     def is_out(self) -> bool:
         return self.direction == self.Direction.OUT
+
+    def emoji(self) -> list[str]:
+        """The reactions that stand."""
+        return [one["emoji"] for one in self.reactions.values() if one["emoji"]]
 
 
 class AttachmentQuerySet(QueuedQuerySet):
@@ -268,6 +352,7 @@ class Attachment(Queued):
     position = models.PositiveSmallIntegerField(default=0)
     kind = models.CharField(max_length=64, help_text="Instagram's word: image, video, share, …")
     url = models.TextField(blank=True)
+    title = models.TextField(blank=True, help_text="A shared post's caption, a template's title.")
     state = models.CharField(max_length=16, choices=State, default=State.NOT_KEPT)
     file = models.FileField(upload_to="attachments/", blank=True)
     content_type = models.CharField(max_length=64, blank=True)
@@ -296,3 +381,30 @@ class Attachment(Queued):
     @property
     def is_image(self) -> bool:
         return self.state == self.State.STORED and self.content_type.startswith("image/")
+
+
+class FileToDelete(Queued):
+    """A stored file whose row is gone: the row went with a commit, the file goes after it."""
+
+    name = models.CharField(max_length=255)
+
+    class Meta:
+        db_table = "files_to_delete"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class MissingMessage(Queued):
+    """A message that Instagram spoke of, and that has not come: it is asked for."""
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="+")
+    mid = models.CharField(max_length=512)
+    mid_digest = models.BinaryField(max_length=16)
+
+    class Meta:
+        db_table = "missing_messages"
+        constraints = [models.UniqueConstraint(fields=["mid_digest"], name="missing_once")]
+
+    def __str__(self) -> str:
+        return f"missing message {self.pk}"

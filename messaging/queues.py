@@ -89,8 +89,9 @@ class Drain:
     def __init__(self, work: Callable[[], int]):
         self.work = work
         self.__doc__ = work.__doc__
-        self.waiting = f"waiting:{work.__module__}".encode()
-        self.task = db_task(name=work.__module__)(self.run)
+        self.name = f"{work.__module__}.{work.__name__}"
+        self.waiting = f"waiting:{self.name}".encode()
+        self.task = db_task(name=self.name)(self.run)
         self.is_asked = False
         self.running = threading.Lock()
 
@@ -119,7 +120,7 @@ class Drain:
                 self.run_dry()
             except Exception:
                 # A question that came meanwhile is still there to be seen.
-                logger.exception("%s: stopped; the rows are looked at again", self.work.__module__)
+                logger.exception("%s: stopped; the rows are looked at again", self.name)
             finally:
                 self.running.release()
 

@@ -21,9 +21,9 @@ from accounts.instagram_errors import (
 )
 from accounts.models import Account, TokenUnreadable, User
 
+from . import wire
 from .models import Conversation, Message
 from .queues import LEASE, ParallelDrain
-from .wire import UNSTORABLE
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def queue_reply(
     text = text.replace("\r\n", "\n").strip()
     if not text:
         raise ReplyRefused("Write something first.")
-    if UNSTORABLE.search(text):
+    if wire.UNSTORABLE.search(text):
         raise ReplyRefused("The text holds a character that cannot be sent.")
     if (size := len(text.encode())) > MAX_BYTES:
         raise ReplyRefused(
@@ -161,13 +161,15 @@ def _sent(message: Message, mid: str) -> None:
         row = Message.objects.filter(pk=message.pk)
         if not row.filter(mid="").exists():
             return  # Its echo was faster.
-        changes = {"mid": mid, "status": Status.SENT, "error": "", "change": change}
-        if twin := Message.objects.filter(account_id=message.account_id, mid=mid).first():
+        digest = wire.mid_digest(message.account.instagram_account_id, mid)
+        changes = {"mid": mid, "mid_digest": digest, "status": Status.SENT}
+        changes |= {"error": "", "change": change}
+        if twin := Message.objects.filter(mid_digest=digest).first():
             changes["timestamp"] = twin.timestamp
             if twin.is_from_here:  # The echo was taken for that of an equal text before it.
-                twin.mid, twin.status = "", Status.UNCONFIRMED
+                twin.mid, twin.mid_digest, twin.status = "", None, Status.UNCONFIRMED
                 twin.error, twin.change = NOT_CONFIRMED, change
-                twin.save(update_fields=["mid", "status", "error", "change"])
+                twin.save(update_fields=["mid", "mid_digest", "status", "error", "change"])
             else:  # Instagram changed the text, so the echo looked like one from the phone.
                 twin.delete()
         row.update(due_at=None, lease=None, **changes)

@@ -1,119 +1,379 @@
 """Reads webhook bodies: bytes in, plain events out. Nothing here touches the database.
 
-The shapes are those of Instagram's webhook reference (platform reference, 3.7 to 3.10); what is
-unknown, odd or broken comes out as an `Unknown`, never as an exception.
+The shapes are those of Instagram's webhook reference (platform reference, 3.7 to 3.10). What is
+unknown, odd or broken comes out as an event of kind `unknown`, never as an exception.
 """
 
+import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from enum import StrEnum
+from functools import partial
+from typing import Any, NamedTuple
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 MAX_ID = 64
 MAX_MID = 512
 MAX_ATTACHMENTS = 50
+PLAIN = ("messaging", "standby")
+DASHBOARD = "0"
+"""The `entry.id` of what the dashboard's Test button sends."""
+
+
+class Kind(StrEnum):
+    """What an event tells. The first three bring content, those after them are about it."""
+
+    MESSAGE = "message"
+    ECHO = "echo"
+    POSTBACK = "postback"
+    EDIT = "edit"
+    UNSEND = "unsend"
+    REACTION = "reaction"
+    SEEN = "seen"
+    REFERRAL = "referral"
+    SELF = "self"
+    OPTIN = "optin"
+    HANDOVER = "handover"
+    COMMENT = "comment"
+    MENTION = "mention"
+    INSIGHTS = "insights"
+    TEST = "test"
+    UNKNOWN = "unknown"
+
+
+CONTENT = {Kind.MESSAGE, Kind.ECHO, Kind.POSTBACK}
+LATER = {Kind.EDIT, Kind.UNSEND, Kind.REACTION}
+"""About a message that was sent before; it may arrive before that message all the same."""
+
+KEPT_ONLY = {
+    Kind.SELF: "a message to oneself",
+    Kind.OPTIN: "an opt-in to news",
+    Kind.HANDOVER: "another app was given, or took, the conversation",
+    Kind.COMMENT: "a comment",
+    Kind.MENTION: "a mention",
+    Kind.INSIGHTS: "figures of a story",
+    Kind.TEST: "test event from the Meta dashboard",
+}
+"""Understood, kept in the ledger, and not shown in the inbox."""
+
+NOTICES = {
+    "optin": Kind.OPTIN,
+    "pass_thread_control": Kind.HANDOVER,
+    "take_thread_control": Kind.HANDOVER,
+    "request_thread_control": Kind.HANDOVER,
+    "app_roles": Kind.HANDOVER,
+}
+CHANGES = {
+    "comments": Kind.COMMENT,
+    "live_comments": Kind.COMMENT,
+    "mentions": Kind.MENTION,
+    "story_insights": Kind.INSIGHTS,
+}
+EMOJI = {
+    "love": "❤️", "like": "👍", "dislike": "👎", "smile": "😆", "wow": "😮", "sad": "😢",
+    "angry": "😠",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class AttachmentEvent:
-    """Something that came with a message; `url` may be empty."""
+    """Something that came with a message; `url` and `title` may be empty."""
 
     kind: str
-    url: str
+    url: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True)
-class MessageEvent:
-    """A message or an echo. `sender`, `recipient` and `entry` are ids, empty when missing."""
+class Event:
+    """One thing that Instagram tells. Ids are text, empty when missing.
+
+    `entry`, `sender` and `recipient` are the ids that route it; `mid` is the message that it
+    brings or is about. `text` is None where none was given, which is not the same as empty.
+    """
+
+    kind: Kind
+    entry: str = ""
+    sender: str = ""
+    recipient: str = ""
+    timestamp: datetime | None = None
+    mid: str = ""
+    text: str | None = None
+    attachments: tuple[AttachmentEvent, ...] = ()
+    context: dict[str, Any] = field(default_factory=dict)
+    """Around content: what it answers (`reply_to`, a mid, or `story`), `payload`, `referral`,
+    `standby`."""
+    number: int = 0
+    """Of an edit: how many there have been."""
+    emoji: str = ""
+    """Of a reaction; empty when it was taken back."""
+    note: str = ""
+    """What an operator reads of an event that is not shown."""
+
+
+def read(body: bytes) -> list[Event]:
+    """Every event of one signed body, in its order; at least one."""
+    try:
+        envelope = _parse(body)
+    except (ValueError, RecursionError):
+        return [_unknown("not JSON")]
+    return [_event(place) for place in _places(envelope)] or [_unknown("no event")]
+
+
+def scrub(body: bytes, positions: set[int]) -> bytes:
+    """`body` without the content of the events at `positions` of its list; the others stay.
+
+    Reading it gives as many events as before: unsends in place of messages.
+    """
+    return _rewrite(body, positions, _remove_content)
+
+
+def blank(body: bytes, positions: set[int]) -> bytes:
+    """`body` without the events at `positions`, of which nothing is left but their places."""
+    return _rewrite(body, positions, lambda event, item: item.clear())
+
+
+def _rewrite(
+    body: bytes, positions: set[int], change: Callable[[Event, dict[str, Any]], None]
+) -> bytes:
+    envelope = _parse(body)
+    for position, place in enumerate(_places(envelope)):
+        if position in positions:
+            change(_event(place), place.item)
+    return json.dumps(envelope, separators=(",", ":")).encode()
+
+
+def _remove_content(event: Event, item: dict[str, Any]) -> None:
+    if event.kind in CONTENT:
+        kept = {name: item[name] for name in ("sender", "recipient", "timestamp") if name in item}
+        item.clear()
+        item |= kept | {"message": {"mid": event.mid, "is_deleted": True}}
+    elif event.kind == Kind.EDIT:
+        item["message_edit"].pop("text", None)
+
+
+def key_of(event: Event) -> bytes:
+    """16 bytes that copies of an event share, and nothing else that is told of its message."""
+    parts = [
+        event.kind, event.entry, event.sender, event.recipient, event.mid,
+        event.timestamp.isoformat() if event.timestamp else "",
+        event.text or "", event.emoji, event.number,
+    ]  # fmt: skip
+    return _digest(*map(str, parts))
+
+
+def mid_digest(instagram_account_id: str, mid: str) -> bytes:
+    """16 bytes that stand for a message in indexes.
+
+    A mid itself has 164 characters and is unique for one account only (3.8).
+    """
+    return _digest(instagram_account_id, mid)
+
+
+def _digest(*parts: str) -> bytes:
+    text = "\x00".join(parts)
+    return hashlib.sha256(text.encode()).digest()[:16]
+
+
+def _parse(body: bytes) -> Any:
+    return json.loads(body.decode("utf-8", "replace"))
+
+
+def _unknown(note: str) -> Event:
+    return Event(Kind.UNKNOWN, note=note)
+
+
+class Place(NamedTuple):
+    """Where an event stands: the entry's id and time, and the field that it was sent for, which
+    is `messaging`, `standby` or the name of a change."""
 
     entry: str
-    sender: str
-    recipient: str
-    mid: str
-    text: str
-    timestamp: datetime | None
-    is_echo: bool
-    attachments: list[AttachmentEvent] = field(default_factory=list)
+    time: Any
+    field: str
+    item: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Unknown:
-    """What we keep but do not show; `what` names it in an operator's words."""
-
-    what: str
-
-
-def read(body: bytes) -> list[MessageEvent | Unknown]:
-    """Every event of one signed body, in its order."""
-    try:
-        envelope = json.loads(body.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        return [Unknown("not JSON")]
-    envelopes = envelope if isinstance(envelope, list) else [envelope]
-    return [event for one in envelopes for event in _events(one)] or [Unknown("no event")]
-
-
-def _events(envelope: Any) -> Iterator[MessageEvent | Unknown]:
-    if not isinstance(envelope, dict) or envelope.get("object") != "instagram":
-        yield Unknown("not an Instagram notification")
-        return
-    for entry in _dicts(envelope.get("entry")):
-        entry_id = _id(entry.get("id"))
-        for item in [*_dicts(entry.get("messaging")), *_dicts(entry.get("standby"))]:
-            yield _event(entry_id, item)
-        for change in _dicts(entry.get("changes")):
-            value = change.get("value")
-            if change.get("field") == "messages" and isinstance(value, dict):
-                yield _event(entry_id, value)
-            else:
-                yield Unknown(f"change of {_text(change.get('field'))[:40] or 'nothing'}")
+def _places(envelope: Any) -> Iterator[Place]:
+    for one in envelope if isinstance(envelope, list) else [envelope]:
+        if not isinstance(one, dict) or one.get("object") != "instagram":
+            yield Place("", None, "object that is not instagram", {})
+            continue
+        for entry in _dicts(one.get("entry")):
+            place = partial(Place, _id(entry.get("id")), entry.get("time"))
+            for field_name in PLAIN:
+                for item in _dicts(entry.get(field_name)):
+                    yield place(field_name, item)
+            # The documentation prints a change flat, in the entry itself.
+            flat = [entry] if "field" in entry else []
+            for change in [*_dicts(entry.get("changes")), *flat]:
+                yield place(_text(change.get("field")), _dict(change.get("value")))
 
 
-def _event(entry_id: str, item: dict[str, Any]) -> MessageEvent | Unknown:
-    message = item.get("message")
-    if not isinstance(message, dict):
-        names = sorted(_text(k) for k in item if k not in ("sender", "recipient", "timestamp"))
-        return Unknown(", ".join(names)[:80] or "empty event")
-    if entry_id == "0":
-        return Unknown("test event from the Meta dashboard")
-    mid = _text(message.get("mid"))
-    if not mid or len(mid) > MAX_MID:
-        return Unknown("message without a usable mid")
-    if message.get("is_deleted"):
-        return Unknown("unsend")
-    if message.get("is_self"):
-        return Unknown("message to oneself")
-    attachments = list(_attachments(message))
-    text = _text(message.get("text"))
+def _event(place: Place) -> Event:
+    item = place.item
+    routing = {
+        "entry": place.entry,
+        "sender": _party(item, "sender"),
+        "recipient": _party(item, "recipient"),
+        "timestamp": _time(item.get("timestamp")) or _time(place.time),
+    }
+    if place.entry == DASHBOARD:
+        return Event(Kind.TEST, note=KEPT_ONLY[Kind.TEST], **routing)
+    if kind := CHANGES.get(place.field):
+        routing["sender"] = _party(item, "from")
+        about = _id(item.get("id")) or _id(item.get("comment_id")) or _id(item.get("media_id"))
+        return Event(kind, mid=about, note=KEPT_ONLY[kind], **routing)
+    for name, reader in READERS.items():
+        if isinstance(part := item.get(name), dict):
+            mid = _text(part.get("mid"))
+            if len(mid) > MAX_MID:
+                return Event(Kind.UNKNOWN, note=f"{name} with a mid that is too long", **routing)
+            return reader(place, part, {**routing, "mid": mid})
+    for name, kind in NOTICES.items():
+        if name in item:
+            return Event(kind, note=f"{KEPT_ONLY[kind]} ({name})", **routing)
+    return Event(Kind.UNKNOWN, note=_names(place), **routing)
+
+
+def _names(place: Place) -> str:
+    """What an operator is told of something that nobody understands."""
+    if place.field not in PLAIN:
+        return place.field[:40] or "change of nothing"
+    known = ("sender", "recipient", "timestamp")
+    return ", ".join(sorted(_text(k) for k in place.item if k not in known))[:80] or "empty event"
+
+
+def _message(place: Place, part: dict[str, Any], routing: dict[str, Any]) -> Event:
+    if not routing["mid"]:
+        return Event(Kind.UNKNOWN, note="message without a mid", **routing)
+    if part.get("is_deleted"):
+        return Event(Kind.UNSEND, **routing)
+    if part.get("is_self") or place.item.get("is_self"):
+        return Event(Kind.SELF, note=KEPT_ONLY[Kind.SELF], **routing)
+    is_echo = part.get("is_echo") is True or routing["sender"] == routing["entry"] != ""
+    text = _text(part.get("text"))
+    attachments = _attachments(part)
     if not text and not attachments:
-        return Unknown("message without content")
-    return MessageEvent(
-        entry=entry_id,
-        sender=_party(item, "sender"),
-        recipient=_party(item, "recipient"),
-        mid=mid,
+        attachments = (AttachmentEvent("unknown"),)
+    return Event(
+        Kind.ECHO if is_echo else Kind.MESSAGE,
         text=text,
-        timestamp=_time(item.get("timestamp")),
-        is_echo=message.get("is_echo") is True,
         attachments=attachments,
+        context=_context(part, place),
+        **routing,
     )
 
 
-def _attachments(message: dict[str, Any]) -> Iterator[AttachmentEvent]:
-    if message.get("is_unsupported"):
-        yield AttachmentEvent("unsupported", "")
-    for item in _dicts(message.get("attachments"))[:MAX_ATTACHMENTS]:
-        payload = item.get("payload")
-        url = _text(payload.get("url")) if isinstance(payload, dict) else ""
-        yield AttachmentEvent(_text(item.get("type"))[:MAX_ID] or "unknown", url)
+def _postback(place: Place, part: dict[str, Any], routing: dict[str, Any]) -> Event:
+    if part.get("is_self") or place.item.get("is_self"):
+        return Event(Kind.SELF, note=KEPT_ONLY[Kind.SELF], **routing)
+    payload = _text(part.get("payload"))
+    if not routing["mid"]:  # Some come without; a copy must find the first again.
+        moment = routing["timestamp"] and routing["timestamp"].isoformat()
+        routing["mid"] = "postback:" + _digest(routing["sender"], str(moment), payload).hex()
+    return Event(
+        Kind.POSTBACK,
+        text=_text(part.get("title")) or payload,
+        context=_context(part, place) | ({"payload": payload} if payload else {}),
+        **routing,
+    )
+
+
+def _edit(place: Place, part: dict[str, Any], routing: dict[str, Any]) -> Event:
+    number = _id(part.get("num_edit"))
+    text = part.get("text")
+    return Event(
+        Kind.EDIT,
+        text=_text(text) if isinstance(text, str) and text else None,
+        number=int(number) if number.isdecimal() and len(number) < 5 else 0,
+        **routing,
+    )
+
+
+def _reaction(place: Place, part: dict[str, Any], routing: dict[str, Any]) -> Event:
+    emoji = _text(part.get("emoji")) or EMOJI.get(_text(part.get("reaction")), "❤️")
+    return Event(
+        Kind.REACTION, emoji="" if part.get("action") == "unreact" else emoji[:16], **routing
+    )
+
+
+def _seen(place: Place, part: dict[str, Any], routing: dict[str, Any]) -> Event:
+    return Event(Kind.SEEN, **routing)
+
+
+def _referral(place: Place, part: dict[str, Any], routing: dict[str, Any]) -> Event:
+    return Event(Kind.REFERRAL, context={"referral": _referral_of(part)}, **routing)
+
+
+READERS = {
+    "message": _message,
+    "message_edit": _edit,
+    "reaction": _reaction,
+    "read": _seen,
+    "postback": _postback,
+    "referral": _referral,
+}
+
+
+def _context(part: dict[str, Any], place: Place) -> dict[str, Any]:
+    """What stands around a message; only what is there."""
+    reply, quick = _dict(part.get("reply_to")), _dict(part.get("quick_reply"))
+    story = _dict(reply.get("story"))
+    found = {
+        "reply_to": _text(reply.get("mid"))[:MAX_MID],
+        "story": _text(story.get("url")) or _id(story.get("id")),
+        "payload": _text(quick.get("payload")),
+        "referral": _referral_of(_dict(part.get("referral"))),
+        "standby": place.field == "standby",
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _referral_of(part: dict[str, Any]) -> dict[str, str]:
+    """Where somebody comes from: an ad, a product, a link."""
+    ad, product = _dict(part.get("ads_context_data")), _dict(part.get("product"))
+    found = {
+        "ref": _text(part.get("ref")),
+        "source": _text(part.get("source")),
+        "ad_id": _id(part.get("ad_id")),
+        "ad_title": _text(ad.get("ad_title")),
+        "product_id": _id(product.get("id")),
+    }
+    return {name: value[:255] for name, value in found.items() if value}
+
+
+def _attachments(part: dict[str, Any]) -> tuple[AttachmentEvent, ...]:
+    found = [AttachmentEvent("unsupported")] if part.get("is_unsupported") else []
+    for item in _dicts(part.get("attachments"))[:MAX_ATTACHMENTS]:
+        found.append(_attachment(_text(item.get("type"))[:MAX_ID] or "unknown", item))
+    # While Instagram renames `share` to `ig_post`, one shared post comes as both (3.9).
+    posts = {one.url for one in found if one.kind in ("ig_post", "ig_reel")}
+    return tuple(one for one in found if not (one.kind == "share" and one.url in posts))
+
+
+def _attachment(kind: str, item: dict[str, Any]) -> AttachmentEvent:
+    payload = _dict(item.get("payload"))
+    story = _dict(payload.get("story"))
+    url = payload.get("url") or payload.get("story_media_url") or story.get("url")
+    title = _text(payload.get("title")) or _text(item.get("title"))
+    if kind == "image" and payload.get("sticker_id"):
+        kind = "sticker"
+    if kind == "template":
+        elements = _dicts(_dict(payload.get("generic")).get("elements"))
+        titles = [_text(one.get("title")) for one in elements]
+        title = " · ".join(filter(None, titles)) or _text(payload.get("text"))
+    return AttachmentEvent(kind, _text(url), title)
 
 
 def _party(item: dict[str, Any], role: str) -> str:
-    party = item.get(role)
-    return _id(party.get("id")) if isinstance(party, dict) else ""
+    return _id(_dict(item.get(role)).get("id"))
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:

@@ -1,13 +1,22 @@
 import json
 import random
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from accounts.models import Account
 from messaging import inbound, wire
-from messaging.models import Attachment, Conversation, Message, WebhookEvent
+from messaging.models import (
+    Attachment,
+    Conversation,
+    InboundEvent,
+    Message,
+    State,
+    WebhookEvent,
+)
 from tests.conftest import work
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -97,8 +106,8 @@ def test_an_event_for_an_unknown_account_is_kept_and_given_to_nobody(
     Account.objects.update(instagram_account_id="17841499999999999")
     deliver("text")
     work()
-    event = WebhookEvent.objects.get()
-    assert event.state == WebhookEvent.State.UNHANDLED
+    event = InboundEvent.objects.get()
+    assert event.state == WebhookEvent.objects.get().state == State.UNHANDLED
     assert "unknown account 17841405309213877" in event.reason
     assert not Message.objects.exists()
 
@@ -171,61 +180,79 @@ def test_any_order_and_any_number_of_copies_give_the_same_rows(account, post_web
     assert results[0] == results[1] == results[2]
 
 
+@contextmanager
+def broken(match):
+    """While it lasts, no message that `match`es is written: its text stands for a bad row."""
+
+    def refuse(execute, sql, params, many, context):
+        if sql.startswith("INSERT INTO \"messages\"") and match in map(str, params):
+            raise DatabaseError("the disk is full")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refuse):
+        yield
+
+
 def test_an_error_in_one_conversation_leaves_the_others_alone_and_is_tried_again(
-    account, post_webhook, deliver, monkeypatch
+    account, post_webhook, deliver
 ):
     deliver("text", mid="bad")
     deliver("text", mid="good")
     post_webhook(body_of(account, "other", sender="77"))
-    project = inbound._project
-
-    def fail(key, found, rows):
-        project(key, found, rows)
-        if any(event.mid == "bad" for _, event in found):
-            raise RuntimeError("the disk is full")
-
-    monkeypatch.setattr(inbound, "_project", fail)
-    inbound.process.run()
+    with broken("bad"):
+        inbound.process.run()
     assert {m.mid for m in Message.objects.all()} == {"good", "other"}
     states = WebhookEvent.objects.order_by("pk").values_list("state", flat=True)
     assert list(states) == ["pending", "processed", "processed"]
-    assert WebhookEvent.objects.first().due_at > timezone.now()
+    assert InboundEvent.objects.first().due_at > timezone.now()
 
-    monkeypatch.setattr(inbound, "_project", project)
-    WebhookEvent.objects.filter(state="pending").update(due_at=timezone.now())
+    InboundEvent.objects.filter(state="pending").update(due_at=timezone.now())
     inbound.process.run()
     assert Message.objects.count() == 3
+    assert not WebhookEvent.objects.exclude(state="processed").exists()
 
 
-def test_an_event_that_fails_each_time_ends_as_failed(account, deliver, monkeypatch):
-    def fail(*args):
-        raise RuntimeError("never")
-
-    deliver("text")
-    monkeypatch.setattr(inbound, "_project", fail)
-    for _ in range(inbound.ATTEMPTS):
-        WebhookEvent.objects.update(due_at=timezone.now())
+def test_a_bad_event_takes_none_of_its_siblings_in_the_same_body_along(account, post_webhook):
+    body = body_of(account, "mid-1")
+    events = body["entry"][0]["messaging"]
+    for n in range(2, 30):
+        events += body_of(account, f"mid-{n}", sender=str(n % 3))["entry"][0]["messaging"]
+    post_webhook(body)
+    with broken("mid-7"):
         inbound.process.run()
-    event = WebhookEvent.objects.get()
+    assert {m.mid for m in Message.objects.all()} == {f"mid-{n}" for n in range(1, 30)} - {"mid-7"}
+    assert InboundEvent.objects.get(state="pending").position == 6
+
+
+def test_an_event_that_fails_each_time_ends_as_failed(account, deliver):
+    deliver("text", mid="bad")
+    with broken("bad"):
+        for _ in range(inbound.ATTEMPTS):
+            InboundEvent.objects.update(due_at=timezone.now())
+            inbound.process.run()
+    event = InboundEvent.objects.get()
     assert (event.state, event.due_at) == ("failed", None)
     assert "log says why" in event.reason
+    assert WebhookEvent.objects.get().state == "failed"
 
 
 def test_a_long_batch_renews_its_lease(account, post_webhook, monkeypatch):
     monkeypatch.setattr(inbound, "LEASE", timedelta(0))
-    project, due = inbound._project, []
+    project, due = inbound.projection.project, []
 
-    def watch(*args):
-        due.append(WebhookEvent.objects.order_by("pk").values_list("due_at", flat=True)[0])
-        project(*args)
+    def watch(told):
+        due.append(InboundEvent.objects.order_by("-pk").values_list("due_at", flat=True)[0])
+        return project(told)
 
-    monkeypatch.setattr(inbound, "_project", watch)
-    for n in range(30):
-        post_webhook(body_of(account, f"mid-{n}", sender=str(n)))
+    monkeypatch.setattr(inbound.projection, "project", watch)
+    body = body_of(account, "mid-0")
+    for n in range(1, 200):
+        event = body_of(account, f"mid-{n}", sender=str(n))["entry"][0]["messaging"]
+        body["entry"][0]["messaging"] += event
+    post_webhook(body)
     inbound.process.run_dry()
-    first_claim = [moment for moment in due if moment]
-    assert first_claim[0] < first_claim[19]
-    assert Conversation.objects.count() == 30
+    assert due[0] < due[1]
+    assert Conversation.objects.count() == 200
 
 
 def test_a_message_that_comes_late_is_unread_even_if_the_thread_was_opened_since(account, deliver):
@@ -272,6 +299,18 @@ def test_an_event_whose_worker_died_is_due_again_after_its_lease(account, delive
     assert Message.objects.count() == 1
 
 
+def test_an_event_whose_worker_died_after_the_split_is_due_again_too(account, deliver):
+    deliver("text")
+    inbound._split(WebhookEvent.objects.claim(10))  # …and then the worker dies.
+    assert WebhookEvent.objects.get().due_at is None
+    work()
+    assert not Message.objects.exists()
+    InboundEvent.objects.update(due_at=timezone.now() - timedelta(seconds=1))
+    work()
+    assert Message.objects.get().text == "Is it still available?"
+    assert WebhookEvent.objects.get().state == "processed"
+
+
 @pytest.mark.parametrize(
     ("value", "moment"),
     [
@@ -286,24 +325,6 @@ def test_an_event_whose_worker_died_is_due_again_after_its_lease(account, delive
 )  # fmt: skip
 def test_times_come_in_many_shapes(value, moment):
     assert wire._time(value) == moment
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"object": "instagram", "entry": [{"id": "1", "changes": [
-            {"field": "comments", "value": {}}]}]},
-        {"object": "instagram", "entry": [{"id": "1", "messaging": [{"reaction": {"mid": "m"}}]}]},
-        {"object": "instagram", "entry": [{"id": "1", "messaging": [
-            {"message": {"mid": "m", "is_deleted": True}}]}]},
-        {"object": "instagram", "entry": [{"id": "1", "messaging": [
-            {"message": {"mid": "m", "text": "note", "is_echo": True, "is_self": True}}]}]},
-    ],
-)  # fmt: skip
-def test_kinds_that_are_no_message_are_named(body):
-    (event,) = wire.read(json.dumps(body).encode())
-    assert isinstance(event, wire.Unknown)
-    assert event.what
 
 
 def test_standby_and_change_shapes_hold_the_same_message(account, deliver, post_webhook):

@@ -6,6 +6,7 @@ from django.utils import timezone
 
 from messaging import media, outbound_http
 from messaging.models import Attachment, Message
+from messaging.wire import AttachmentEvent
 from tests.conftest import work
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -20,7 +21,7 @@ def attach(conversation, url, kind="image"):
         account=conversation.account, conversation=conversation, direction="in",
         status="received", mid=url[:500], timestamp=timezone.now(), due_at=None,
     )  # fmt: skip
-    one = media.attachment(message, 0, kind, url)
+    one = media.attachment(message, 0, AttachmentEvent(kind, url))
     one.save()
     return one
 

@@ -1,0 +1,400 @@
+"""What events make of conversations: the same rows in whatever order and number they come.
+
+Each event moves its message or conversation one way only: content is written once, the edit with
+the highest number wins, the latest reaction of each side, the latest reading; taken back is taken
+back. So order, copies and the number of workers do not matter.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db.models import Q
+
+from . import erasure, media, participants
+from .models import (
+    Attachment,
+    Conversation,
+    InboundEvent,
+    Message,
+    MissingMessage,
+    State,
+    WebhookEvent,
+)
+from .wire import CONTENT, LATER, Event, Kind
+
+Status = Message.Status
+Key = tuple[str, str]  # account id, igsid
+
+ECHO_TOLERANCE = timedelta(minutes=15)
+"""How far the echo of a send whose answer we missed may lie from the moment of the call."""
+
+GRACE = timedelta(seconds=30)
+"""How long a message may come after its edit before it is asked for (3.9)."""
+
+CONVERSATION_FIELDS = [
+    "change", "last_message_at", "last_inbound_at", "last_inbound_change", "seen_at",
+    "referral", "referral_at",
+]  # fmt: skip
+MESSAGE_FIELDS = [
+    "mid", "mid_digest", "status", "text", "error", "timestamp", "change", "due_at", "lease",
+    "context", "reactions", "edit_number", "edited_at", "unsent_at",
+]  # fmt: skip
+
+
+class Told(NamedTuple):
+    """An event, and where it belongs. `igsid` is empty when the event does not say."""
+
+    event: Event
+    account_id: str
+    igsid: str
+    digest: bytes | None
+    received_at: datetime
+
+    @property
+    def moment(self) -> datetime:
+        """When it happened by Instagram's clock, unless that says tomorrow."""
+        moment = self.event.timestamp
+        if moment is None or moment > self.received_at + timedelta(days=1):
+            return self.received_at
+        return moment
+
+
+def project(told: list[Told]) -> list[str]:
+    """Write events down, inside a transaction; returns for each why it is not shown, or "".
+
+    A few queries, however many events. The conversations stay locked until the commit, so what
+    is told of one of them is written by one worker after the other.
+    """
+    board = Board(told)
+    reasons = [""] * len(told)
+    # Content first: then whatever is told of it finds it.
+    for n in sorted(range(len(told)), key=lambda n: told[n].event.kind not in CONTENT):
+        reasons[n] = HANDLERS[told[n].event.kind](board, told[n])
+    board.catch_up()
+    board.save()
+    return reasons
+
+
+class Board:
+    """The rows that a few events are about, as they are and as they shall be."""
+
+    def __init__(self, told: list[Told]):
+        self.conversations: dict[int, Conversation] = {}
+        self._lock_those_of({t.digest for t in told if t.digest and not t.igsid})
+        self.by_key = self._conversations({(t.account_id, t.igsid) for t in told if t.igsid})
+        digests = {t.digest for t in told if t.digest}
+        self.messages = {
+            bytes(m.mid_digest): m for m in Message.objects.filter(mid_digest__in=digests)
+        }
+        self.new: dict[bytes, Message] = {}
+        self.attachments: list[Attachment] = []
+        self.changed: dict[int, Message] = {}
+        self.unsent: set[bytes] = set()
+        self.missing: list[MissingMessage] = []
+        self.own = self._own(told)
+
+    def _conversations(self, keys: set[Key]) -> dict[Key, Conversation]:
+        """Each conversation, made if need be, and locked; in one order, so that no two workers
+        wait for each other."""
+        found = self._lock(keys)
+        if missing := sorted(keys - found.keys()):
+            rows = [Conversation(account_id=account, igsid=igsid) for account, igsid in missing]
+            Conversation.objects.bulk_create(rows, ignore_conflicts=True)
+            found |= self._lock(set(missing))
+            participants.ask.hint()
+        return found
+
+    def _lock(self, keys: set[Key]) -> dict[Key, Conversation]:
+        accounts, igsids = {a for a, _ in keys}, {i for _, i in keys}
+        rows = Conversation.objects.filter(account__in=accounts, igsid__in=igsids)
+        rows = rows.select_for_update(no_key=True).order_by("pk")
+        found = {(row.account_id, row.igsid): row for row in rows}
+        self.conversations |= {row.pk: row for key, row in found.items() if key in keys}
+        return {key: row for key, row in found.items() if key in keys}
+
+    def _lock_those_of(self, digests: set[bytes]) -> None:
+        """The conversations of messages about which something is told without saying whose."""
+        if digests:
+            messages = Message.objects.filter(mid_digest__in=digests)
+            rows = Conversation.objects.filter(pk__in=messages.values("conversation"))
+            rows = rows.select_for_update(no_key=True).order_by("pk")
+            self.conversations |= {row.pk: row for row in rows}
+
+    def _own(self, told: list[Told]) -> list[Message]:
+        """Sends whose answer has not been seen (yet): an echo may be theirs."""
+        echoes = [t for t in told if t.event.kind == Kind.ECHO and t.digest not in self.messages]
+        if not echoes:
+            return []
+        return list(
+            Message.objects.filter(
+                Q(status__in=[Status.SENDING, Status.UNCONFIRMED, Status.SENT])
+                | Q(status=Status.FAILED, error=Message.NOT_ARRIVED),
+                conversation__in={self.by_key[t.account_id, t.igsid].pk for t in echoes},
+                is_from_here=True,
+                mid="",
+                called_at__range=(
+                    min(t.moment for t in echoes) - ECHO_TOLERANCE,
+                    max(t.moment for t in echoes) + ECHO_TOLERANCE,
+                ),
+            )
+        )
+
+    def conversation(self, message: Message) -> Conversation:
+        """The message's own, locked as well; an event need not name it."""
+        pk = message.conversation_id
+        if pk not in self.conversations:
+            rows = Conversation.objects.select_for_update(no_key=True)
+            self.conversations[pk] = rows.get(pk=pk)
+        return self.conversations[pk]
+
+    def note(self, conversation: Conversation) -> int:
+        """The number of what changes in it now."""
+        if not hasattr(conversation, "was"):
+            conversation.was = conversation.change
+            conversation.change += 1
+        return conversation.change
+
+    def touch(self, message: Message) -> None:
+        """It has changed: open pages shall hear of it."""
+        message.change = self.note(self.conversation(message))
+        if message.pk:
+            self.changed[message.pk] = message
+
+    def catch_up(self) -> None:
+        """Apply what was told of the new messages before they came."""
+        if not self.new:
+            return
+        waiting = InboundEvent.objects.filter(
+            mid_digest__in=self.new, kind__in=LATER, state__in=[State.PENDING, State.UNHANDLED]
+        )
+        done = []
+        for row in waiting.select_related("webhook"):
+            told = Told(
+                row.read(), row.account_id, row.igsid, bytes(row.mid_digest),
+                row.webhook.received_at,
+            )  # fmt: skip
+            if told.event.kind in LATER and not HANDLERS[told.event.kind](self, told):
+                done.append(row.pk)
+        if done:
+            rows = InboundEvent.objects.filter(pk__in=done)
+            rows.update(state=State.PROCESSED, reason="", due_at=None, lease=None)
+            WebhookEvent.objects.filter(events__in=done).sum_up()
+
+    def save(self) -> None:
+        Message.objects.bulk_create(self.new.values())
+        Attachment.objects.bulk_create(self.attachments)
+        if any(one.due_at for one in self.attachments):
+            media.fetch.hint()
+        for message in self.changed.values():
+            message.save(update_fields=MESSAGE_FIELDS)
+        moved = [row for row in self.conversations.values() if hasattr(row, "was")]
+        Conversation.objects.bulk_create(
+            moved, update_conflicts=True, unique_fields=["id"], update_fields=CONVERSATION_FIELDS
+        )
+        if self.unsent:
+            erasure.forget_content(self.unsent)
+        if self.missing:
+            MissingMessage.objects.bulk_create(self.missing, ignore_conflicts=True)
+
+
+# --- One function per kind ------------------------------------------------------------------------
+
+
+def _content(board: Board, told: Told) -> str:
+    """A message, an echo or a postback. The first copy wins."""
+    event, digest = told.event, told.digest
+    conversation = board.by_key[told.account_id, told.igsid]
+    message = board.messages.get(digest)
+    if message is None and event.kind == Kind.ECHO:
+        message = _our_own(board, told)
+    if message is None:
+        message = board.messages[digest] = board.new[digest] = _new(conversation, told)
+        board.touch(message)
+        board.attachments += [
+            media.attachment(message, position, item)
+            for position, item in enumerate(event.attachments)
+        ]
+        if not message.is_out:
+            conversation.last_inbound_change = board.note(conversation)
+    elif message.unsent_at:
+        board.unsent.add(digest)  # Its body came late, and must not stay.
+    elif message.is_from_here and event.kind == Kind.ECHO:
+        _confirm(board, message, told)
+    _note_times(board, conversation, message)
+    if referral := event.context.get("referral"):
+        _came_by(board, conversation, referral, told.moment)
+    return ""
+
+
+def _edit(board: Board, told: Told) -> str:
+    """The edit with the highest number stands. Those without a text tell nothing new (3.9)."""
+    event, message = told.event, board.messages.get(told.digest)
+    if message is None:
+        board.missing.append(
+            MissingMessage(
+                account_id=told.account_id,
+                mid=event.mid,
+                mid_digest=told.digest,
+                due_at=told.received_at + GRACE,
+            )
+        )
+        return InboundEvent.NOT_HERE
+    if message.unsent_at:
+        board.unsent.add(told.digest)
+    elif event.text is not None:
+        rank = (event.number, told.moment, event.text)
+        if message.edited_at is None or rank > _rank(message):
+            message.edit_number, message.edited_at, message.text = rank
+            board.touch(message)
+    return ""
+
+
+def _rank(message: Message) -> tuple[int, datetime, str]:
+    return message.edit_number, message.edited_at, message.text
+
+
+def _unsend(board: Board, told: Told) -> str:
+    """Nothing of what it said may stay, here or in the ledger (9.3)."""
+    message = board.messages.get(told.digest)
+    if message is None:
+        return InboundEvent.NOT_HERE
+    if message.unsent_at is None or told.moment < message.unsent_at:
+        message.unsent_at = told.moment
+        message.text, message.error = "", ""
+        message.context, message.reactions = {}, {}
+        message.edit_number, message.edited_at = 0, None
+        if message.pk is None:
+            board.attachments = [one for one in board.attachments if one.message is not message]
+        board.touch(message)
+    board.unsent.add(told.digest)
+    return ""
+
+
+def _reaction(board: Board, told: Told) -> str:
+    """One per person and message; a later one replaces it, and so does taking it back."""
+    event, message = told.event, board.messages.get(told.digest)
+    if message is None:
+        return InboundEvent.NOT_HERE
+    side = event.sender or told.igsid
+    at = int(told.moment.timestamp() * 1000)
+    known = message.reactions.get(side, {"at": 0, "emoji": ""})
+    if not message.unsent_at and (at, event.emoji) > (known["at"], known["emoji"]):
+        message.reactions[side] = {"emoji": event.emoji, "at": at}
+        board.touch(message)
+    return ""
+
+
+def _seen(board: Board, told: Told) -> str:
+    """The customer has read all that was there at that moment."""
+    conversation = board.by_key[told.account_id, told.igsid]
+    if conversation.seen_at is None or told.moment > conversation.seen_at:
+        conversation.seen_at = told.moment
+        board.note(conversation)
+    return ""
+
+
+def _referral(board: Board, told: Told) -> str:
+    conversation = board.by_key[told.account_id, told.igsid]
+    _came_by(board, conversation, told.event.context["referral"], told.moment)
+    return ""
+
+
+def _kept(board: Board, told: Told) -> str:
+    return told.event.note
+
+
+HANDLERS: dict[Kind, Callable[[Board, Told], str]] = {
+    **dict.fromkeys(Kind, _kept),
+    **dict.fromkeys(CONTENT, _content),
+    Kind.EDIT: _edit,
+    Kind.UNSEND: _unsend,
+    Kind.REACTION: _reaction,
+    Kind.SEEN: _seen,
+    Kind.REFERRAL: _referral,
+}
+NEED_A_PARTICIPANT = {*CONTENT, Kind.SEEN, Kind.REFERRAL}
+
+
+# --- What they share ------------------------------------------------------------------------------
+
+
+def _new(conversation: Conversation, told: Told) -> Message:
+    event = told.event
+    is_out = event.kind == Kind.ECHO
+    return Message(
+        account_id=conversation.account_id,
+        conversation=conversation,
+        direction=Message.Direction.OUT if is_out else Message.Direction.IN,
+        status=Status.SENT if is_out else Status.RECEIVED,
+        mid=event.mid,
+        mid_digest=told.digest,
+        text=event.text or "",
+        context=event.context,
+        timestamp=told.moment,
+        due_at=None,
+    )
+
+
+def _our_own(board: Board, told: Told) -> Message | None:
+    """The send that this echo belongs to, when Instagram's answer to it has not been seen (yet).
+
+    The echo may overtake the answer, or be all that comes after a crash, even after a person has
+    settled the message. It carries no mark of ours, so the text and the time have to tell.
+    """
+    text, conversation = (told.event.text or "").strip(), board.by_key[told.account_id, told.igsid]
+    equal = [
+        message
+        for message in board.own
+        if text
+        and message.text.strip() == text
+        and message.conversation_id == conversation.pk
+        and abs(message.called_at - told.moment) <= ECHO_TOLERANCE
+    ]
+    if not equal:
+        return None
+    # The one under way rather than one of before, and then the nearest.
+    found = min(
+        equal, key=lambda m: (m.status != Status.SENDING, abs(m.called_at - told.moment), m.pk)
+    )
+    board.own.remove(found)
+    board.messages[told.digest] = found
+    return found
+
+
+def _confirm(board: Board, message: Message, told: Told) -> None:
+    """Our own message as Instagram has it: sent, under this id, at this time."""
+    if (message.status, message.timestamp, message.mid) == (
+        Status.SENT, told.moment, told.event.mid
+    ):  # fmt: skip
+        return
+    message.mid, message.mid_digest = told.event.mid, told.digest
+    message.status, message.error = Status.SENT, ""
+    message.timestamp = told.moment
+    message.due_at = message.lease = None
+    board.touch(message)
+
+
+def _note_times(board: Board, conversation: Conversation, message: Message) -> None:
+    """Times only move forward; an echo never opens the window."""
+    last, inbound = conversation.last_message_at, conversation.last_inbound_at
+    conversation.last_message_at = _later(last, message.timestamp)
+    if not message.is_out:
+        conversation.last_inbound_at = _later(inbound, message.timestamp)
+    if (last, inbound) != (conversation.last_message_at, conversation.last_inbound_at):
+        board.note(conversation)
+
+
+def _came_by(
+    board: Board, conversation: Conversation, referral: dict[str, Any], moment: datetime
+) -> None:
+    rank = (moment, sorted(referral.items()))
+    if conversation.referral_at is None or rank > (
+        conversation.referral_at, sorted(conversation.referral.items())
+    ):  # fmt: skip
+        conversation.referral, conversation.referral_at = referral, moment
+        board.note(conversation)
+
+
+def _later(a: datetime | None, b: datetime) -> datetime:
+    return b if a is None or b > a else a
