@@ -7,8 +7,21 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from . import events, faults, ids, media, orders, people, signed_requests, webhooks
-from .state import CHOICES
+from . import (
+    act_commands,
+    dashboard,
+    events,
+    faults,
+    ids,
+    media,
+    orders,
+    past,
+    people,
+    rare,
+    settings,
+    signed_requests,
+    webhooks,
+)
 from .wire import BadRequest, Request, Response, as_json
 
 if TYPE_CHECKING:
@@ -68,7 +81,9 @@ def state(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
             "pending": sandbox.webhooks.pending,
             "delivered": sandbox.webhooks.delivered,
             "failed": sandbox.webhooks.failed,
+            "lost": sandbox.webhooks.lost,
         },
+        "webhook": {"failing_since": world.failing_since, "disabled_at": world.disabled_at},
         "settings": asdict(world.settings),
         "faults": [asdict(row) for row in sandbox.faults.listed],
         "now": world.now(),
@@ -85,16 +100,12 @@ def deliver(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
     """One signed POST, now, without a retry; answers what the site said."""
     with sandbox.world.lock:
         body = _body(sandbox, order)
-        timeout = sandbox.world.settings.timeout
-    kind = order.get("signature", "good")
-    secrets = sandbox.app_secrets
-    if kind == "second-secret" and len(secrets) < 2:
-        raise BadRequest("There is no second app secret.")
-    if kind not in ("good", "bad", "none", "second-secret"):
-        raise BadRequest("signature is good, bad, none or second-secret.")
-    key = {"second-secret": secrets[-1], "bad": "not the app secret"}.get(kind, secrets[0])
-    headers = {} if kind == "none" else webhooks.signature_headers(key, body)
-    return asdict(webhooks.post(sandbox.webhook_url, body, headers, timeout))
+    return _post_once(sandbox, order, body)
+
+
+def test_button(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
+    """What the dashboard's Test button sends, to the site whoever is subscribed."""
+    return _post_once(sandbox, order, dashboard.body(sandbox, order))
 
 
 def verify(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
@@ -108,8 +119,7 @@ def verify(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
 def signed_request(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
     """The form post of the deauthorize and data-deletion callbacks, to `url`."""
     with sandbox.world.lock:
-        account = sandbox.world.account(order.get("account"))
-        value = signed_requests.sign(account, sandbox.app_secrets[0], sandbox.world.now())
+        value = signed_requests.read_order(sandbox, order)
     timeout = sandbox.world.settings.timeout
     return asdict(signed_requests.post(str(order.get("url", "")), value, timeout))
 
@@ -118,23 +128,6 @@ def clock(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
     sandbox.world.clock_offset += orders.number(order.get("advance", 0), "advance")
     sandbox.world.changed()
     return {"now": sandbox.world.now(), "offset": sandbox.world.clock_offset}
-
-
-def settings(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
-    for name, choices in CHOICES.items():
-        if name in order and order[name] not in choices:
-            raise BadRequest(f"{name} is one of {', '.join(choices)}.")
-    if "retries" in order and not isinstance(order["retries"], list):
-        raise BadRequest("retries is a list of seconds.")
-    changed = orders.changed(sandbox.world.settings, order, ())
-    for name in ("duplicates", "delay", "timeout", "give_up_after"):
-        orders.number(getattr(changed, name), name)
-    changed.duplicates = int(changed.duplicates)
-    for pause in changed.retries:
-        orders.number(pause, "retries")
-    sandbox.world.settings = changed
-    sandbox.world.changed()
-    return asdict(changed)
 
 
 def add_fault(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
@@ -178,14 +171,26 @@ COMMANDS: dict[tuple[str, str], Command] = {
     ("POST", "customers"): people.customers,
     ("POST", "say"): people.say,
     ("POST", "phone-reply"): people.phone_reply,
+    ("POST", "react"): act_commands.react,
+    ("POST", "unreact"): act_commands.unreact,
+    ("POST", "edit"): act_commands.edit,
+    ("POST", "unsend"): act_commands.unsend,
+    ("POST", "read"): act_commands.read,
+    ("POST", "postback"): act_commands.postback,
+    ("POST", "referral"): act_commands.referral,
+    ("POST", "history"): past.history,
+    ("POST", "event"): rare.event,
+    ("POST", "test-button"): test_button,
     ("POST", "deliver"): deliver,
     ("POST", "verify"): verify,
     ("POST", "signed-request"): signed_request,
     ("POST", "authorize"): people.authorize,
     ("POST", "revoke"): people.revoke,
+    ("POST", "permissions"): people.permissions,
+    ("POST", "subscription"): people.subscription,
     ("POST", "clock"): clock,
     ("GET", "clock"): clock,
-    ("POST", "settings"): settings,
+    ("POST", "settings"): settings.change,
     ("POST", "faults"): add_fault,
     ("DELETE", "faults"): clear_faults,
     ("GET", "requests"): requests,
@@ -193,7 +198,7 @@ COMMANDS: dict[tuple[str, str], Command] = {
     ("POST", "assets"): assets,
 }
 # These wait for somebody else, so they take the lock themselves, and briefly.
-WAITING = (deliver, verify, signed_request, flush)
+WAITING = (deliver, test_button, verify, signed_request, flush)
 
 
 def _body(sandbox: Sandbox, order: dict[str, Any]) -> bytes:
@@ -207,4 +212,15 @@ def _body(sandbox: Sandbox, order: dict[str, Any]) -> bytes:
         raise BadRequest("events is a list of event objects.")
     for event in listed:
         events.note(sandbox, account, event)
-    return webhooks.envelope(account, listed, sandbox.world.now())
+    entry = webhooks.entry(account.ig_id, "messaging", listed, sandbox.world.now())
+    return webhooks.encoded({"object": "instagram", "entry": [entry]})
+
+
+def _post_once(sandbox: Sandbox, order: dict[str, Any], body: bytes) -> dict[str, Any]:
+    kind = order.get("signature", "good")
+    orders.one_of(kind, "signature", (*signed_requests.KEYS, "none"))
+    headers = {}
+    if kind != "none":
+        headers = webhooks.signature_headers(signed_requests.signing_key(sandbox, kind), body)
+    timeout = sandbox.world.settings.timeout
+    return asdict(webhooks.post(sandbox.webhook_url, body, headers, timeout))

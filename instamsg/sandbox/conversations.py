@@ -5,36 +5,22 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from . import graph, ids, oauth
+from . import graph, ids, message_parts, oauth
 from .errors import GraphError, no_such_object, unsupported
-from .state import DAY, Account, Conversation, Message, as_object
+from .state import DAY, Account, Conversation
 from .wire import Request, Response, as_json
 
 if TYPE_CHECKING:
     from .server import Sandbox
 
-# The platform tells only of the newest messages what they say.
-DETAILED = 20
-# Above these it wants the caller to ask for less.
-MAX_PAGE, MAX_PAGE_WITH_MESSAGES = 50, 20
+# Above this, nested messages are too much to ask for.
+MAX_PAGE_WITH_MESSAGES = 20
+PAGE = 25
 REQUEST_LIFE = 30 * DAY
 LIST_FIELDS = ("id", "updated_time", "participants", "messages")
-MESSAGE_FIELDS = (
-    "id",
-    "created_time",
-    "from",
-    "to",
-    "message",
-    "attachments",
-    "shares",
-    "story",
-    "reactions",
-    "is_unsupported",
-)
 
 Fields = dict[str, str]  # a name, and what stood in braces after it
 
@@ -43,20 +29,13 @@ def listed(sandbox: Sandbox, request: Request, node: str) -> Response:
     """GET /{me|IG_ID}/conversations, newest first."""
     account = _reader(sandbox, request, node)
     wanted = _fields(request, "id,updated_time", LIST_FIELDS)
-    limit = _limit(request)
-    if limit > (MAX_PAGE_WITH_MESSAGES if "messages" in wanted else MAX_PAGE):
-        message = "Please reduce the amount of data you're asking for, then retry your request"
-        raise GraphError(message, 1, http=500, type="OAuthException")
+    most = sandbox.world.settings.big_page_limit
+    if any(_name(field) == "messages" for field in wanted):
+        most = min(most, MAX_PAGE_WITH_MESSAGES)
+    limit = _limit(request.query.get("limit"), most)
     rows = [row for row in _visible(sandbox, account) if _meant(request, row)]
-    start = _cursor(request.query.get("after", ""))
-    page = [_summary(sandbox, account, row, wanted) for row in rows[start : start + limit]]
-    answer: dict[str, Any] = {"data": page}
-    if start + limit < len(rows):
-        after = base64.b64encode(str(start + limit).encode()).decode()
-        query = {name: value for name, value in request.query.items() if name != "access_token"}
-        address = f"{sandbox.url}{request.path}?{urlencode({**query, 'after': after})}"
-        answer["paging"] = {"cursors": {"after": after}, "next": address}
-    return as_json(answer)
+    page, paging = _page(sandbox, rows, limit, request.query, request.path)
+    return as_json({"data": [_summary(sandbox, account, row, wanted) for row in page]} | paging)
 
 
 def one(sandbox: Sandbox, request: Request, node: str) -> Response:
@@ -67,8 +46,17 @@ def one(sandbox: Sandbox, request: Request, node: str) -> Response:
             return as_json(_summary(sandbox, account, row, _fields(request, "id", LIST_FIELDS)))
         for message in row.messages:
             if message.mid == node:
-                wanted = _fields(request, "id,created_time", MESSAGE_FIELDS)
-                return as_json(_message(account, row, message, wanted, strict=True))
+                wanted = _fields(request, "id,created_time", message_parts.FIELDS)
+                return as_json(message_parts.shown(account, row, message, wanted, strict=True))
+    raise no_such_object(request.method, node)
+
+
+def messages(sandbox: Sandbox, request: Request, node: str) -> Response:
+    """GET /{conversation id}/messages: where the `next` of a conversation's messages leads."""
+    account = _reader(sandbox, request, "me")
+    for row in _of(sandbox, account):
+        if ids.conversation_id(row.ig_id, row.igsid) == node:
+            return as_json(_messages(sandbox, account, row, request.query))
     raise no_such_object(request.method, node)
 
 
@@ -78,6 +66,9 @@ def _reader(sandbox: Sandbox, request: Request, node: str) -> Account:
         raise unsupported(request.method)
     graph.need_professional(account)
     graph.need(token, oauth.MESSAGES)
+    if not sandbox.pace.allows(account.ig_id, sandbox.world.settings.conversation_rate):
+        message = "(#613) Calls to this api have exceeded the rate limit."
+        raise GraphError(message, 613, type="OAuthException")
     return account
 
 
@@ -108,69 +99,43 @@ def _summary(
     sandbox: Sandbox, account: Account, row: Conversation, wanted: Fields
 ) -> dict[str, Any]:
     answer: dict[str, Any] = {}
-    if "messages" in wanted:
-        asked = _split(wanted["messages"] or "id,created_time,is_unsupported", MESSAGE_FIELDS)
-        newest = list(reversed(row.messages))
-        answer["messages"] = {"data": [_message(account, row, each, asked) for each in newest]}
+    for name, inner in wanted.items():
+        if _name(name) == "messages":
+            limit = re.search(r"\.limit\(([^()]*)\)", name)
+            asked = {"fields": inner} | ({"limit": limit[1]} if limit else {})
+            answer["messages"] = _messages(sandbox, account, row, asked)
     if "updated_time" in wanted:
-        answer["updated_time"] = _when(row.messages[-1].at)
+        answer["updated_time"] = message_parts.when(row.messages[-1].at)
     if "participants" in wanted:
-        answer["participants"] = {"data": [_business(account), _customer(row)]}
+        sides = [message_parts.business(account), message_parts.customer(row)]
+        answer["participants"] = {"data": sides}
     return {**answer, "id": ids.conversation_id(row.ig_id, row.igsid)}
 
 
-def _message(
-    account: Account, row: Conversation, message: Message, wanted: Fields, strict: bool = False
-) -> dict[str, Any]:
-    """The asked parts; of an old or a deleted one only that it was, or an error when strict."""
-    gone = message.content.get("is_deleted") or message not in row.messages[-DETAILED:]
-    if gone and strict:
-        text = "The message has been deleted by the user or the business."
-        raise GraphError(text, 9000001, type="OAuthException")
-    sides = [_business(account), _customer(row)]
-    if message.by == "customer":
-        sides.reverse()
-    known: dict[str, Any] = {"created_time": _when(message.at)}
-    if not gone:
-        known |= {"from": sides[0], "to": {"data": sides[1:]}, **_parts(message)}
-    return {name: known[name] for name in wanted if name in known} | {"id": message.mid}
+def _messages(sandbox: Sandbox, account: Account, row: Conversation, query: Any) -> dict[str, Any]:
+    """A page of a conversation's messages, newest first; what was taken back is not among them."""
+    fields = query.get("fields") or "id,created_time,is_unsupported"
+    wanted = _split(fields, message_parts.FIELDS)
+    limit = _limit(query.get("limit"), sandbox.world.settings.big_page_limit)
+    standing = [message for message in reversed(row.messages) if not message.gone]
+    path = f"/v25.0/{ids.conversation_id(row.ig_id, row.igsid)}/messages"
+    page, paging = _page(sandbox, standing, limit, {**query, "fields": fields}, path)
+    data = [message_parts.shown(account, row, each, wanted, strict=False) for each in page]
+    return {"data": data} | paging
 
 
-def _parts(message: Message) -> dict[str, Any]:
-    """What the message holds, in the words of this API, which are not those of the webhook."""
-    content = message.content
-    parts: dict[str, Any] = {
-        "message": content.get("text", ""),
-        "is_unsupported": bool(content.get("is_unsupported")),
-    }
-    files: list[dict[str, Any]] = []
-    shares: list[dict[str, Any]] = []
-    for number, (kind, payload) in enumerate(message.attachments()):
-        url = payload.get("url")
-        if kind in ("image", "video"):
-            files.append({"id": f"{number}", f"{kind}_data": {"url": url}})
-        elif kind in ("audio", "file"):
-            files.append({"id": f"{number}", "file_url": url})
-        elif kind == "story_mention":
-            parts["story"] = {"mention": {"link": url, "id": f"{number}"}}
-        elif url:
-            shares.append({"link": url})
-    if files:
-        parts["attachments"] = {"data": files}
-    if shares:
-        parts["shares"] = {"data": shares}
-    story = as_object(as_object(content.get("reply_to")).get("story"))
-    if story:
-        parts["story"] = {"reply_to": {"link": story.get("url", ""), "id": story.get("id")}}
-    return parts
-
-
-def _business(account: Account) -> dict[str, str]:
-    return {"username": account.username, "id": account.ig_id}
-
-
-def _customer(row: Conversation) -> dict[str, str]:
-    return {"username": row.customer, "id": row.igsid}
+def _page(
+    sandbox: Sandbox, rows: list[Any], limit: int, query: Any, path: str
+) -> tuple[list[Any], dict[str, Any]]:
+    """The rows after the cursor, and how to get at those that follow, if there are any."""
+    start = _cursor(query.get("after", ""))
+    page = rows[start : start + limit]
+    if start + limit >= len(rows):
+        return page, {}
+    after = base64.b64encode(str(start + limit).encode()).decode()
+    kept = {name: value for name, value in query.items() if name != "access_token"}
+    address = f"{sandbox.url}{path}?{urlencode({**kept, 'after': after})}"
+    return page, {"paging": {"cursors": {"after": after}, "next": address}}
 
 
 def _fields(request: Request, default: str, known: tuple[str, ...]) -> Fields:
@@ -180,18 +145,25 @@ def _fields(request: Request, default: str, known: tuple[str, ...]) -> Fields:
 def _split(text: str, known: tuple[str, ...]) -> Fields:
     """`id,messages{id,from}` as names with their braces; one unknown name fails the call."""
     parts = re.findall(r"([^,{}]+)(?:\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\})?", text)
-    # A modifier, as in messages.limit(5), is read over.
-    wanted = {name.strip().split(".")[0]: inner for name, inner in parts if name.strip()}
-    for name in wanted:
+    # A modifier stays with its name, as in messages.limit(5).
+    wanted = {name.strip(): inner for name, inner in parts if name.strip()}
+    for name in map(_name, wanted):
         if name not in known:
             raise GraphError(f"(#100) Tried accessing nonexisting field ({name})", 100)
     return wanted
 
 
-def _limit(request: Request) -> int:
-    text = request.query.get("limit", "25")
+def _name(field: str) -> str:
+    return field.split(".")[0]
+
+
+def _limit(asked: Any, most: int) -> int:
+    text = str(min(PAGE, most) if asked is None else asked)
     if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
         raise GraphError("(#100) Param limit must be a positive integer", 100)
+    if int(text) > most:
+        message = "Please reduce the amount of data you're asking for, then retry your request"
+        raise GraphError(message, 1, http=500, type="OAuthException")
     return int(text)
 
 
@@ -200,7 +172,3 @@ def _cursor(text: str) -> int:
         return max(0, int(base64.b64decode(text) or b"0"))
     except (binascii.Error, ValueError):
         raise GraphError("(#100) Invalid cursor", 100) from None
-
-
-def _when(at: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S+0000", time.gmtime(at / 1000))

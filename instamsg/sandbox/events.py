@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import media, webhooks
+from .sender import Delivery
 from .state import Account, Conversation, Customer, Message, as_object
+from .webhooks import Notice
 from .wire import BadRequest
 
 if TYPE_CHECKING:
     from .server import Sandbox
+
+Event = dict[str, Any]
 
 
 def say(
@@ -19,7 +23,7 @@ def say(
     conversation = sandbox.world.conversation(account, customer)
     mid = content.pop("mid", None)
     if content.get("is_deleted"):
-        message = _take_back(sandbox, conversation, mid)
+        message = take_back(sandbox, find(conversation, mid))
     else:
         message = sandbox.world.add_message(conversation, "customer", content, mid)
     deliver(sandbox, account, conversation, message)
@@ -27,60 +31,114 @@ def say(
 
 
 def phone_reply(
-    sandbox: Sandbox, account: Account, customer: Customer, text: str
+    sandbox: Sandbox, account: Account, customer: Customer, content: dict[str, Any], by: str
 ) -> tuple[Conversation, Message]:
-    """The shop answers from its own phone: the site hears of it by the echo alone."""
+    """The shop answers from its phone or with another app: the site hears the echo alone."""
     conversation = sandbox.world.conversation(account, customer)
-    message = sandbox.world.add_message(conversation, "phone", {"text": text})
+    mid = content.pop("mid", None)
+    message = sandbox.world.add_message(conversation, by, content, mid)
     deliver(sandbox, account, conversation, message)
     return conversation, message
 
 
 def deliver(
     sandbox: Sandbox, account: Account, conversation: Conversation, message: Message
-) -> webhooks.Delivery | None:
+) -> Delivery | None:
     """Queue the webhook of a message, if this account's site is to hear of it at all."""
-    if not is_heard(sandbox, account, conversation):
+    customer = sandbox.world.customers[conversation.customer]
+    field = "messages" if message.postback is None else "messaging_postbacks"
+    if not is_heard(sandbox, account, customer, field):
         return None
-    message.delivery = "waiting"
-    sandbox.world.changed()
 
     def settled(accepted: bool) -> None:
         with sandbox.world.lock:
             message.delivery = "delivered" if accepted else "failed"
             sandbox.world.changed()
 
-    body = webhooks.envelope(account, [event(conversation, message)], sandbox.world.now())
-    return sandbox.webhooks.send(f"{account.ig_id}:{conversation.igsid}", body, settled)
+    # Before it is queued: whoever settles it may be quicker than we are.
+    message.delivery = "waiting"
+    stray = _stray_edit(sandbox, conversation, message)
+    manner = sandbox.world.settings.stray_edits if stray else "none"
+    if manner in ("before", "instead"):
+        tell(sandbox, account, conversation, field, stray)
+    own = None
+    if manner != "instead":
+        own = tell(sandbox, account, conversation, field, event(conversation, message), settled)
+    if manner in ("after", "bare"):
+        tell(sandbox, account, conversation, field, stray)
+    if own is None:
+        message.delivery = "lost"
+    sandbox.world.changed()
+    return own
 
 
-def is_heard(sandbox: Sandbox, account: Account, conversation: Conversation) -> bool:
-    """Silence without any error, as on the platform, until everything is in place."""
+def tell(
+    sandbox: Sandbox,
+    account: Account,
+    conversation: Conversation,
+    field: str,
+    item: Event,
+    settled: Callable[[bool], None] = lambda accepted: None,
+    where: str = "messaging",
+) -> Delivery | None:
+    """Queue one event of a chat; None when nobody is to hear of it, or when it is lost."""
     customer = sandbox.world.customers[conversation.customer]
-    published = sandbox.world.settings.app_mode == "live"
+    if not is_heard(sandbox, account, customer, field):
+        return None
+    notice = Notice(account.ig_id, where, item, sandbox.world.now())
+    return sandbox.webhooks.send(f"{account.ig_id}:{conversation.igsid}", notice, settled)
+
+
+def is_heard(sandbox: Sandbox, account: Account, customer: Customer | None, field: str) -> bool:
+    """Silence without any error, as on the platform, until everything is in place."""
+    settings = sandbox.world.settings
+    testers = account.tester and (customer is None or customer.tester)
+    chosen = settings.fields_honoured == "app" or field in account.subscribed_fields
     return bool(
         sandbox.webhook_url
         and account.subscribed_fields
+        and chosen
         and account.messages_allowed
-        and (published or (account.tester and customer.tester))
+        and (settings.app_mode == "live" or testers)
     )
 
 
-def event(conversation: Conversation, message: Message) -> dict[str, Any]:
+def sides(sandbox: Sandbox, conversation: Conversation) -> Event:
+    """The head of an event that the customer causes now."""
+    return {
+        "sender": {"id": conversation.igsid},
+        "recipient": {"id": conversation.ig_id},
+        "timestamp": int(sandbox.world.now() * 1000),
+    }
+
+
+def event(conversation: Conversation, message: Message) -> Event:
     sender, recipient = conversation.igsid, conversation.ig_id
     content = {"mid": message.mid, **message.content}
     if message.by != "customer":
         sender, recipient = recipient, sender
         content["is_echo"] = True
-    return {
-        "sender": {"id": sender},
-        "recipient": {"id": recipient},
-        "timestamp": message.at,
-        "message": content,
-    }
+    head = {"sender": {"id": sender}, "recipient": {"id": recipient}, "timestamp": message.at}
+    if message.postback is None or message.gone:
+        return {**head, "message": content}
+    postback = {"mid": message.mid, **message.postback}
+    return {**head, "postback": {name: value for name, value in postback.items() if value}}
 
 
-def note(sandbox: Sandbox, account: Account, raw: dict[str, Any]) -> None:
+def _stray_edit(sandbox: Sandbox, conversation: Conversation, message: Message) -> Event | None:
+    """The edit without a text that the platform sends about messages nobody has edited."""
+    manner = sandbox.world.settings.stray_edits
+    concerns = message.attachments() or manner == "instead"
+    plain = message.by != "customer" or message.gone or message.postback is not None
+    if manner == "none" or plain or not concerns:
+        return None
+    head = sides(sandbox, conversation)
+    if manner != "after":
+        head = {"timestamp": head["timestamp"]}
+    return {**head, "message_edit": {"mid": message.mid, "num_edit": 0}}
+
+
+def note(sandbox: Sandbox, account: Account, raw: Event) -> None:
     """A hand-made event of a known customer opens the window, as the real one would."""
     sender = as_object(raw.get("sender")).get("id")
     message = as_object(raw.get("message"))
@@ -101,35 +159,17 @@ def resume(sandbox: Sandbox) -> None:
                 deliver(sandbox, account, conversation, message)
 
 
-def content_from(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
-    """The message object for `say`: from `message`, or from `text`, `image`, `attachments`."""
-    if isinstance(order.get("message"), dict):
-        return dict(order["message"])
-    content: dict[str, Any] = {}
-    if order.get("text"):
-        content["text"] = str(order["text"])
-    attachments = list(order.get("attachments") or [])
-    if order.get("image"):
-        attachments.append({"type": "image"})
-    if attachments:
-        content["attachments"] = [_with_address(sandbox, item) for item in attachments]
-    if not content:
-        raise BadRequest("Say something: text, image, attachments or message.")
-    return content
-
-
-def _with_address(sandbox: Sandbox, attachment: Any) -> dict[str, Any]:
-    if not isinstance(attachment, dict):
-        raise BadRequest("An attachment is an object.")
-    if attachment.get("type") == "image" and "payload" not in attachment:
-        return {**attachment, "payload": {"url": media.new_picture(sandbox)}}
-    return attachment
-
-
-def _take_back(sandbox: Sandbox, conversation: Conversation, mid: str | None) -> Message:
+def find(conversation: Conversation, mid: Any) -> Message:
+    """The message of that mid, as long as it has not been taken back."""
     for message in conversation.messages:
-        if message.mid == mid:
-            message.content = {"is_deleted": True}
-            sandbox.world.changed()
+        if message.mid == mid and not message.gone:
             return message
-    raise BadRequest("There is no such message to take back.")
+    raise BadRequest("There is no such message in this chat.")
+
+
+def take_back(sandbox: Sandbox, message: Message) -> Message:
+    """Nothing of it stays but its mid."""
+    message.content, message.reactions, message.choices = {"is_deleted": True}, {}, []
+    message.postback, message.num_edit = None, 0
+    sandbox.world.changed()
+    return message

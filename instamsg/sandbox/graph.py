@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import oauth
+from . import disabling, oauth
 from .errors import GraphError, no_such_object, token_trouble, unsupported
 from .state import Account, Customer, Token
 from .wire import Request, Response, as_json
@@ -108,6 +108,7 @@ def subscribed_apps(sandbox: Sandbox, request: Request, node: str) -> Response:
     need_professional(account)
     if request.method == "POST":
         account.subscribed_fields = _asked_fields(request, token)
+        disabling.enable(sandbox.world)
     elif request.method == "DELETE":
         account.subscribed_fields = []
     else:
@@ -157,10 +158,13 @@ def profile(sandbox: Sandbox, request: Request, igsid: str) -> Response:
         raise GraphError("(#9010) No matching Instagram user", 9010)
     conversation = sandbox.world.known_conversation(account.ig_id, igsid)
     wrote = conversation is not None and conversation.last_customer_at is not None
-    if customer.profile == "no_consent" or not wrote:
+    if customer.profile == "no_consent" or customer.blocked or not wrote:
         raise GraphError("User consent is required to access user profile", 230, http=500)
     known = _known_of(sandbox, customer) | {"id": igsid}
-    return as_json(_chosen(request, known, default="id,name,username,profile_pic"))
+    answer = _chosen(request, known, default="id,name,username,profile_pic")
+    for name in customer.missing_fields:
+        answer.pop(name, None)
+    return as_json(answer | {name: None for name in customer.null_fields if name in answer})
 
 
 def _known_of(sandbox: Sandbox, customer: Customer) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import zlib
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from . import samples
 from .wire import Request, Response, as_text
 
 if TYPE_CHECKING:
@@ -18,9 +19,14 @@ if TYPE_CHECKING:
 CDN_PATH = "/ig_messaging_cdn/"
 
 
-def new_picture(sandbox: Sandbox) -> str:
-    """The address of a picture nobody has sent before."""
-    return _address(sandbox, f"{17997000000000000 + sandbox.world.next_number()}")
+# What an address without bytes of its own stands for, by how its number begins.
+SAMPLES = {"image": "17997", "video": "17996", "audio": "17995", "file": "17994"}
+
+
+def sample(sandbox: Sandbox, kind: str) -> str:
+    """The address of a picture, video, voice note or document nobody has sent before."""
+    number = int(SAMPLES[kind]) * 10**12 + sandbox.world.next_number()
+    return _address(sandbox, str(number))
 
 
 def upload(sandbox: Sandbox, content: bytes, content_type: str) -> str:
@@ -42,6 +48,13 @@ def serve(sandbox: Sandbox, request: Request) -> Response:
     asset = sandbox.world.assets.get(asset_id)
     if asset:
         return _file(base64.b64decode(asset["base64"]), asset["content_type"])
+    kind = next((name for name, start in SAMPLES.items() if asset_id.startswith(start)), "image")
+    if kind == "video":
+        return _file(samples.video(), "video/mp4")
+    if kind == "audio":
+        return _file(samples.voice(asset_id), "audio/wav")
+    if kind == "file":
+        return _file(samples.document(asset_id), "application/pdf")
     return _file(picture(asset_id, 480, 360), "image/png")
 
 

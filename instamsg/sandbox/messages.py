@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from . import events, graph, oauth
+from . import acts, events, graph, oauth
 from .errors import GraphError, unsupported
-from .state import DAY, Account, Conversation, Message
+from .state import DAY, Account, Conversation, Message, as_object
 from .wire import Request, Response, as_json
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def send(sandbox: Sandbox, request: Request, node: str) -> Response:
         _act(sandbox, conversation, body)
         return as_json({"recipient_id": conversation.igsid})
     message = sandbox.world.add_message(conversation, "api", _content(body.get("message")))
+    message.choices = _choices(as_object(body.get("message")))
     response = as_json({"recipient_id": conversation.igsid, "message_id": message.mid})
     _echo(sandbox, account, conversation, message, response)
     return response
@@ -92,16 +93,22 @@ def _act(sandbox: Sandbox, conversation: Conversation, body: dict[str, Any]) -> 
         shows = TYPING_SHOWS if action == "typing_on" else 0
         conversation.typing_until = sandbox.world.now() + shows
     else:
-        _react(conversation, action, body.get("payload"))
+        _react(conversation, action, as_object(body.get("payload")))
     sandbox.world.changed()
 
 
-def _react(conversation: Conversation, action: str, payload: Any) -> None:
-    wanted = payload if isinstance(payload, dict) else {}
-    if wanted.get("message_id") not in {message.mid for message in conversation.messages}:
+def _react(conversation: Conversation, action: str, wanted: dict[str, Any]) -> None:
+    mid, reaction = wanted.get("message_id"), str(wanted.get("reaction") or "")
+    message = next((row for row in conversation.messages if row.mid == mid), None)
+    if message is None or message.gone:
         raise GraphError("(#100) Invalid message_id in payload", 100)
-    if action == "react" and not wanted.get("reaction"):
+    if action == "unreact":
+        message.reactions.pop("account", None)
+        return
+    if not reaction:
         raise GraphError("(#100) The parameter payload[reaction] is required", 100)
+    emoji = acts.HEART if reaction == "love" else reaction
+    message.reactions["account"] = {"reaction": acts.name_of(emoji), "emoji": emoji}
 
 
 def _content(message: Any) -> dict[str, Any]:
@@ -151,6 +158,24 @@ def _checked_attachment(attachment: Any) -> dict[str, Any]:
     if not isinstance(url, str) or not _is_web_address(url):
         raise GraphError("(#100) Failed to fetch the file from the url", 100, 2018008)
     return {"type": kind, "payload": {"url": url}}
+
+
+def _choices(message: dict[str, Any]) -> list[dict[str, str]]:
+    """What the person may tap: quick replies, and the postback buttons of a template."""
+    payload = as_object(as_object(message.get("attachment")).get("payload"))
+    cards = [payload, *_rows(payload.get("elements"))]
+    buttons = [button for card in cards for button in _rows(card.get("buttons"))]
+    found = [("quick_reply", row) for row in _rows(message.get("quick_replies"))]
+    found += [("postback", row) for row in buttons if row.get("type") == "postback"]
+    return [
+        {"kind": kind, "title": str(row["title"]), "payload": str(row.get("payload", ""))}
+        for kind, row in found
+        if row.get("title")
+    ]
+
+
+def _rows(value: Any) -> list[dict[str, Any]]:
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
 
 
 def _is_web_address(url: str) -> bool:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from . import graph, ids
 from .errors import GraphError, OAuthError, unsupported
-from .state import DAY, Account, Code
+from .state import DAY, Account, Code, Token
 from .wire import Request, Response, as_json
 
 if TYPE_CHECKING:
@@ -155,6 +155,10 @@ def refresh_token(sandbox: Sandbox, request: Request) -> Response:
         raise GraphError("(#100) Only a long-lived access token can be refreshed", 100)
     if sandbox.world.now() - token.issued_at < DAY:
         raise GraphError("(#100) The access token must be at least 24 hours old", 100)
+    if sandbox.world.settings.refreshed_token == "same":  # noqa: S105 a manner, not a secret
+        token.issued_at, token.expires_at = sandbox.world.now(), sandbox.world.now() + LONG_LIFE
+        sandbox.world.changed()
+        return _answer(token)
     return _long_token(sandbox, account.ig_id, token.permissions)
 
 
@@ -169,7 +173,10 @@ def expired_text(expired_at: float, now: float) -> str:
 
 
 def _long_token(sandbox: Sandbox, ig_id: str, permissions: list[str]) -> Response:
-    token = sandbox.world.issue_token(ig_id, "long", permissions, LONG_LIFE)
+    return _answer(sandbox.world.issue_token(ig_id, "long", permissions, LONG_LIFE))
+
+
+def _answer(token: Token) -> Response:
     answer = {"access_token": token.value, "token_type": "bearer", "expires_in": LONG_LIFE}
     return as_json(answer)
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .state import Account, Customer, Settings
 from .wire import BadRequest
 
 if TYPE_CHECKING:
     from .server import Sandbox
+    from .settings import Settings
+    from .state import Account, Customer
 
-Row = TypeVar("Row", Account, Customer, Settings)
+Row = TypeVar("Row", "Account", "Customer", "Settings")
 
 
 def pair(sandbox: Sandbox, order: dict[str, Any]) -> tuple[Account, Customer]:
@@ -48,4 +50,22 @@ def decoded(text: Any) -> bytes:
 def number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
         raise BadRequest(f"{name} is a number, zero or more.")
+    return value
+
+
+def whole(value: Any, name: str, least: int, most: int) -> int:
+    if number(value, name) != int(value) or not least <= value <= most:
+        raise BadRequest(f"{name} is a whole number from {least} to {most}.")
+    return int(value)
+
+
+def listed(value: Any, name: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise BadRequest(f"{name} is a list of words.")
+    return value
+
+
+def one_of(value: Any, name: str, choices: Iterable[str]) -> str:
+    if not isinstance(value, str) or value not in choices:
+        raise BadRequest(f"{name} is one of {', '.join(choices)}.")
     return value

@@ -44,6 +44,7 @@ def page(title: str, body: str, *, status: int = 200, leads_to: str = "") -> Res
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
         # The pictures a site sends come from the site, which stands on this machine too.
         "img-src 'self' data: http://127.0.0.1:* http://localhost:*; "
+        "media-src 'self' http://127.0.0.1:* http://localhost:*; "
         f"form-action 'self'{target}; base-uri 'none'; frame-ancestors 'none'"
     )
     return html(text, status, {"Content-Security-Policy": policy})
@@ -87,3 +88,15 @@ def refusal(sandbox: Sandbox, message: str, status: int = 403) -> Response:
 def avatar(username: str, size: int = 44) -> str:
     source = f"/profile_pic/{escape(username)}.png"
     return f'<img class="avatar" src="{source}" alt="" width="{size}" height="{size}">'
+
+
+def hidden(**values: str) -> str:
+    return "".join(
+        f'<input type="hidden" name="{name}" value="{escape(value)}">'
+        for name, value in values.items()
+    )
+
+
+def host(address: str) -> str:
+    """What of an address a person reads."""
+    return address.split("//")[-1].strip("/")

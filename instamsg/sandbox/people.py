@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from . import events, ids, oauth, orders
-from .state import Account, Customer
+from . import contents, events, ids, oauth, orders
+from .graph import SUBSCRIBABLE
+from .state import Account, Conversation, Customer, Message
 from .wire import BadRequest
 
 if TYPE_CHECKING:
@@ -39,18 +40,15 @@ def customers(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
 
 def say(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
     account, customer = orders.pair(sandbox, order)
-    content = events.content_from(sandbox, order)
-    conversation, message = events.say(sandbox, account, customer, content)
-    return {"mid": message.mid, "igsid": conversation.igsid, "heard": message.delivery != "none"}
+    content = _content(sandbox, account, customer, order)
+    return _said(*events.say(sandbox, account, customer, content))
 
 
 def phone_reply(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
     account, customer = orders.pair(sandbox, order)
-    text = str(order.get("text") or "")
-    if not text:
-        raise BadRequest("text is missing.")
-    conversation, message = events.phone_reply(sandbox, account, customer, text)
-    return {"mid": message.mid, "igsid": conversation.igsid, "heard": message.delivery != "none"}
+    by = orders.one_of(order.get("by", "phone"), "by", ("phone", "other_app"))
+    content = _content(sandbox, account, customer, order)
+    return _said(*events.phone_reply(sandbox, account, customer, content, by))
 
 
 def authorize(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
@@ -78,3 +76,39 @@ def revoke(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
         token.revoked, token.subcode = True, order.get("subcode")
     sandbox.world.changed()
     return {"revoked": len(tokens)}
+
+
+def permissions(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
+    """The account's tokens keep these permissions alone; no call of the platform tells of it."""
+    account = sandbox.world.account(order.get("account"))
+    kept = orders.listed(order.get("keep", []), "keep")
+    tokens = [row for row in sandbox.world.tokens.values() if row.ig_id == account.ig_id]
+    for token in tokens:
+        token.permissions = [name for name in token.permissions if name in kept]
+    sandbox.world.changed()
+    return {"tokens": len(tokens), "permissions": kept}
+
+
+def subscription(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
+    """Fields are lost, or with no `lose` the whole subscription, without the site's doing."""
+    account = sandbox.world.account(order.get("account"))
+    lost = orders.listed(order.get("lose", list(SUBSCRIBABLE)), "lose")
+    kept = [name for name in account.subscribed_fields if name not in lost]
+    account.subscribed_fields = kept
+    sandbox.world.changed()
+    return {"subscribed_fields": kept}
+
+
+def _content(
+    sandbox: Sandbox, account: Account, customer: Customer, order: dict[str, Any]
+) -> dict[str, Any]:
+    content = contents.content_from(sandbox, order)
+    if order.get("reply_to"):
+        chat = sandbox.world.conversation(account, customer)
+        return contents.answering(chat, content, order["reply_to"])
+    return content
+
+
+def _said(conversation: Conversation, message: Message) -> dict[str, Any]:
+    heard = message.delivery not in ("none", "lost")
+    return {"mid": message.mid, "igsid": conversation.igsid, "heard": heard}

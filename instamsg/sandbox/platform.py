@@ -77,17 +77,23 @@ def _find(sandbox: Sandbox, request: Request) -> tuple[str, Action]:
             return "refresh_access_token", oauth.refresh_token
         case [node, "subscribed_apps"] if node:
             return "subscribed_apps", lambda s, r: graph.subscribed_apps(s, r, node)
+        case [node, "messages"] if request.method == "GET" and not _is_account(sandbox, node):
+            return "conversations", lambda s, r: conversations.messages(s, r, node)
         case [node, "messages"] if node:
             return "messages", lambda s, r: messages.send(s, r, node)
         case [node, "conversations"] if node:
             return "conversations", lambda s, r: conversations.listed(s, r, node)
-        case [node] if node == "me" or node in sandbox.world.accounts:
+        case [node] if _is_account(sandbox, node):
             return "me", lambda s, r: graph.me(s, r, node)
         case [node] if node.isdecimal():
             return "profile", lambda s, r: graph.profile(s, r, node)
         case [node] if node and not _VERSION.fullmatch(node):
             return "conversations", lambda s, r: conversations.one(s, r, node)
     return "*", _unknown_path
+
+
+def _is_account(sandbox: Sandbox, node: str) -> bool:
+    return node == "me" or node in sandbox.world.accounts
 
 
 def _account_meant(sandbox: Sandbox, request: Request, token: str) -> str | None:

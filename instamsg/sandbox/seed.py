@@ -11,6 +11,10 @@ ACCOUNTS: list[dict[str, Any]] = [
         "ig_id": "17841400000000101",
         "app_scoped_id": "26487000000000101",
         "account_type": "BUSINESS",
+        "ice_breakers": [
+            {"title": "When are you open?", "payload": "HOURS"},
+            {"title": "Do you ship abroad?", "payload": "SHIPPING"},
+        ],
     },
     {
         "username": "north.bikes",

@@ -17,10 +17,11 @@ from socketserver import ThreadingTCPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from . import consent, control, errors, events, media, pages, phone, platform, store
+from . import consent, control, disabling, errors, events, media, pages, phone, platform, store
 from .faults import Faults
+from .pace import Pace
+from .sender import Sender
 from .state import World
-from .webhooks import Sender
 from .wire import BadRequest, Dropped, Request, Response, as_text, fields
 
 HOST = "127.0.0.1"
@@ -46,10 +47,13 @@ class Sandbox:
         self.app_id, self.verify_token, self.control_token = app_id, verify_token, control_token
         self.app_secrets = [part.strip() for part in app_secret.split(",") if part.strip()]
         self.redirect_uris, self.webhook_url = list(redirect_uris), webhook_url
-        self.world, self.faults = World(), Faults()
+        self.world, self.faults, self.pace = World(), Faults(), Pace()
         self.requests: deque[dict[str, Any]] = deque(maxlen=KEPT_REQUESTS)
         self.webhooks = Sender(
-            lambda: self.webhook_url, self.app_secrets[0], lambda: self.world.settings
+            lambda: self.webhook_url,
+            self.app_secrets[0],
+            lambda: self.world.settings,
+            lambda accepted: disabling.attempted(self, accepted),
         )
         self._keeper = store.Keeper(self.world, Path(state_file)) if state_file else None
         self._server = _Server((HOST, port), _Handler)
@@ -97,6 +101,7 @@ class Sandbox:
             self.world.reset()
             self.faults.listed.clear()
             self.requests.clear()
+            self.pace = Pace()
 
     def __enter__(self) -> Sandbox:
         return self.start()

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from . import ids, seed
+from .settings import Settings
 from .wire import BadRequest
 
 DAY = 24 * 3600
@@ -35,6 +36,8 @@ class Account:
     tester: bool = True
     messages_allowed: bool = True
     subscribed_fields: list[str] = field(default_factory=list)
+    # What a person without a chat yet may tap: title and payload of each.
+    ice_breakers: list[dict[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -44,6 +47,9 @@ class Customer:
     tester: bool = True
     profile: str = "visible"  # visible | no_consent | no_match
     blocked: bool = False
+    # Parts of the profile that the platform leaves out, or gives as null.
+    missing_fields: list[str] = field(default_factory=list)
+    null_fields: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -71,10 +77,21 @@ class Code:
 @dataclass
 class Message:
     mid: str
-    by: str  # customer | api | phone
+    by: str  # customer | api | phone | other_app
     at: int  # milliseconds, by the sandbox's clock
     content: dict[str, Any]  # the message object of the wire, without its mid
-    delivery: str = "none"  # none | waiting | delivered | failed
+    delivery: str = "none"  # none | waiting | delivered | failed | lost
+    num_edit: int = 0
+    # Who reacted (customer or account), with the reaction's name and its emoji.
+    reactions: dict[str, dict[str, str]] = field(default_factory=dict)
+    # Set for a tap on an ice breaker or a button; the content then holds its title as text.
+    postback: dict[str, Any] | None = None
+    # What the customer may tap below it: kind (quick_reply or postback), title and payload.
+    choices: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def gone(self) -> bool:
+        return bool(self.content.get("is_deleted"))
 
     def attachments(self) -> list[tuple[str, dict[str, Any]]]:
         """Type and payload of each; a raw message may hold anything, so what is odd is empty."""
@@ -91,30 +108,9 @@ class Conversation:
     last_customer_at: float | None = None
     seen_at: float | None = None
     typing_until: float = 0
+    # The newest message of the shop that the customer has seen.
+    read_mid: str | None = None
     messages: list[Message] = field(default_factory=list)
-
-
-@dataclass
-class Settings:
-    token_shape: str = "flat"  # noqa: S105 a shape, not a secret
-    me_shape: str = "flat"
-    echo: str = "after"
-    app_mode: str = "development"
-    human_agent: str = "approved"
-    duplicates: int = 0
-    delay: float = 0
-    retries: list[float] = field(default_factory=lambda: [0.2, 1, 5, 30])
-    timeout: float = 5
-    give_up_after: float = 36 * 3600
-
-
-CHOICES = {
-    "token_shape": ("flat", "wrapped"),
-    "me_shape": ("flat", "wrapped"),
-    "echo": ("before", "with", "after", "none"),
-    "app_mode": ("live", "development"),
-    "human_agent": ("approved", "unapproved"),
-}
 
 
 class World:
@@ -136,6 +132,8 @@ class World:
         self.settings = Settings()
         self.clock_offset = 0.0
         self.number = 0
+        self.failing_since: float | None = None
+        self.disabled_at: float | None = None
         self.changed()
 
     def changed(self) -> None:
@@ -207,6 +205,8 @@ class World:
             "settings": asdict(self.settings),
             "clock_offset": self.clock_offset,
             "number": self.number,
+            # Since when it fails is not kept: a site that starts after us has its hour.
+            "disabled_at": self.disabled_at,
         }
 
     def restore(self, data: dict[str, Any]) -> None:
@@ -223,4 +223,5 @@ class World:
         }
         self.assets, self.settings = data["assets"], Settings(**data["settings"])
         self.clock_offset, self.number = data["clock_offset"], data["number"]
+        self.failing_since, self.disabled_at = None, data.get("disabled_at")
         self.changed()

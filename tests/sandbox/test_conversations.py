@@ -1,6 +1,9 @@
+import json
+
 import pytest
 
 DAY = 24 * 3600
+WHO = {"account": "luna.ceramics", "customer": "mila.tests"}
 
 
 @pytest.fixture
@@ -91,3 +94,81 @@ def test_others_messages_and_unknown_fields_are_refused(read, say):
     assert read(foreign).json["error"]["error_subcode"] == 33
     assert read("me/conversations?fields=colour").json["error"]["code"] == 100
     assert read("me/conversations?limit=many").json["error"]["code"] == 100
+
+
+def test_history_is_there_to_be_imported_and_makes_no_webhook(read, control, site):
+    control("history", **WHO, count=30, picture_every=10, text="Line {n}")
+    control("flush")
+    assert site.received == []
+    [row] = read("me/conversations").json["data"]
+    asked = f"{row['id']}?fields=messages.limit(10){{id,message,created_time,from}}"
+    page = read(asked).json["messages"]
+    texts = [each["message"] for each in page["data"]]
+    assert texts == ["", "Line 29", "Line 28", *[f"Line {n}" for n in range(27, 20, -1)]]
+    assert page["data"][0]["created_time"] > page["data"][1]["created_time"]
+    names = {each["from"]["username"] for each in page["data"]}
+    assert names == {"luna.ceramics", "mila.tests"}
+
+
+def test_messages_page_to_the_end_by_their_next(read, control, sandbox):
+    mids = control("history", **WHO, count=55)["mids"]
+    [row] = read("me/conversations").json["data"]
+    page = read(f"{row['id']}?fields=messages").json["messages"]
+    seen = [each["id"] for each in page["data"]]
+    while "paging" in page:
+        page = read(page["paging"]["next"].removeprefix(f"{sandbox.url}/v25.0/")).json
+        seen += [each["id"] for each in page["data"]]
+    assert seen == mids[::-1]
+
+
+def test_history_stands_before_what_is_said_today_and_leaves_the_window_shut(
+    control, say, send, connect
+):
+    token = connect()
+    igsid = control("history", **WHO, count=3)["igsid"]
+    assert send(token, igsid).json["error"]["error_subcode"] == 2534022
+    say("Today")
+    control("history", **WHO, count=2, text="Long ago {n}", age=90 * DAY)
+    [conversation] = control("state", method="GET")["conversations"]
+    texts = [row["content"]["text"] for row in conversation["messages"]]
+    assert texts == ["Long ago 1", "Long ago 2", *[f"Old message {n}" for n in (1, 2, 3)], "Today"]
+    assert send(token, igsid).status == 200
+
+
+def test_page_that_is_too_big_depends_on_a_setting(read, say, control):
+    say()
+    assert read("me/conversations?limit=50").status == 200
+    control("settings", big_page_limit=5)
+    answer = read("me/conversations?limit=6")
+    assert (answer.status, answer.json["error"]["code"]) == (500, 1)
+    assert read("me/conversations?limit=5").status == 200
+
+
+def test_calls_are_counted_by_the_second_when_asked_to(read, say, control):
+    say()
+    control("settings", conversation_rate=2)
+    codes = [read("me/conversations").json.get("error", {}).get("code") for _ in range(3)]
+    assert codes == [None, None, 613]
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "holds"),
+    [
+        ("video", "attachments", "video_data"),
+        ("audio", "attachments", "file_url"),
+        ("post", "shares", "link"),
+        ("story_mention", "story", "mention"),
+        ("story_reply", "story", "reply_to"),
+        ("unsupported", "is_unsupported", "true"),
+    ],
+)
+def test_parts_have_the_names_of_this_api(read, control, kind, part, holds):
+    mid = control("say", **WHO, kind=kind)["mid"]
+    answer = read(f"{mid}?fields=message,attachments,shares,story,is_unsupported").json
+    assert holds in json.dumps(answer[part])
+
+
+def test_shared_story_cannot_be_read_back(read, control):
+    mid = control("say", **WHO, kind="story")["mid"]
+    answer = read(f"{mid}?fields=message,attachments,shares,story").json
+    assert answer == {"message": "", "id": mid}

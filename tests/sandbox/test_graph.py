@@ -139,3 +139,24 @@ def test_profile_personas_and_unknown_fields(call, control, connect, say):
     assert call("GET", f"/{igsid}", token=token).json["error"]["code"] == 9010
     control("customers", username="mila.tests", profile="visible", name="")
     assert "name" not in call("GET", f"/{igsid}", token=token).json
+
+
+def test_blocked_person_cannot_be_read(call, control, connect, say):
+    token, igsid = connect(), say()["igsid"]
+    control("customers", username="mila.tests", blocked=True)
+    answer = call("GET", f"/{igsid}", token=token)
+    assert (answer.status, answer.json["error"]["code"]) == (500, 230)
+
+
+def test_parts_of_a_profile_can_be_missing_or_null(call, control, connect, say):
+    token, igsid = connect(), say()["igsid"]
+    gaps = {"missing_fields": ["profile_pic"], "null_fields": ["name"]}
+    control("customers", username="mila.tests", **gaps)
+    answer = call("GET", f"/{igsid}?fields=name,username,profile_pic", token=token).json
+    assert answer == {"name": None, "username": "mila.tests", "id": igsid}
+
+
+def test_picture_of_a_person_is_a_picture(call, connect, say, sandbox):
+    answer = call("GET", f"/{say()['igsid']}?fields=profile_pic", token=connect()).json
+    picture = call("GET", answer["profile_pic"].removeprefix(sandbox.url))
+    assert picture.body.startswith(b"\x89PNG")

@@ -213,6 +213,17 @@ def test_refresh_waits_a_day_then_counts_from_now(call, control, long_token):
     assert call("GET", "/me", token=fresh).status == 200
 
 
+def test_refresh_may_give_the_same_token_again(call, control, long_token):
+    token = long_token()
+    path = "/refresh_access_token?grant_type=ig_refresh_token"
+    control("clock", advance=DAY + 1)
+    assert call("GET", path, token=token).json["access_token"] != token
+    control("settings", refreshed_token="same")
+    assert call("GET", path, token=token).json["access_token"] == token
+    control("clock", advance=59.5 * DAY)
+    assert call("GET", "/me", token=token).status == 200
+
+
 def test_short_token_cannot_be_refreshed(call, short_token):
     path = "/refresh_access_token?grant_type=ig_refresh_token"
     assert call("GET", path, token=short_token()).json["error"]["code"] == 100

@@ -1,6 +1,11 @@
+import json
+
 import pytest
 
+from instamsg.sandbox.taps import KINDS
+
 CHAT = "account=luna.ceramics&customer=mila.tests"
+WHO = {"account": "luna.ceramics", "customer": "mila.tests"}
 ORDER = {"account": "luna.ceramics", "customer": "mila.tests", "what": "text", "text": "Hello"}
 
 
@@ -93,6 +98,125 @@ def test_pages_allow_nothing_inline(call):
         assert "frame-ancestors 'none'" in policy
         assert b" style=" not in answer.body
         assert b"<script>" not in answer.body
+
+
+@pytest.fixture
+def press(call):
+    """A button of the phone, pressed without scripts."""
+
+    def press(path, **values):
+        form = {"account": "luna.ceramics", "customer": "mila.tests", **values}
+        return call("POST", f"/phone/{path}", form=form)
+
+    return press
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_everything_below_the_box_is_sent_and_shown(connect, press, page, control, site, kind):
+    connect()
+    assert f'value="{kind}"' in page()
+    assert press("say", what=kind, text="typed").status == 303
+    control("flush")
+    [event] = site.events
+    assert ("typed" in json.dumps(event)) is (kind == "story_reply")
+    assert '<li id="m-' in page()
+
+
+def test_reacting_and_taking_it_back(connect, say, control, press, page, site):
+    connect()
+    say()
+    mid = control("phone-reply", **WHO, text="Yes")["mid"]
+    assert "Take the reaction back" not in page()
+    press("act", mid=mid, what="react:😂")
+    assert "You reacted with" in page()
+    press("act", mid=mid, what="unreact")
+    assert "You reacted with" not in page()
+    control("flush")
+    assert [event["reaction"]["action"] for event in site.events if "reaction" in event] == [
+        "react",
+        "unreact",
+    ]
+
+
+def test_editing_and_unsending_ones_own_message(connect, say, press, page):
+    connect()
+    mid = say("Helo")["mid"]
+    press("act", mid=mid, what="edit", text="Hello")
+    assert "<p>Hello</p>" in page()
+    assert "Edited · " in page()
+    press("act", mid=mid, what="unsend")
+    assert "Taken back" in page()
+    assert "Hello" not in page()
+    assert press("act", mid=mid, what="unsend").status == 400
+
+
+def test_customer_cannot_take_back_what_the_shop_wrote(connect, say, control, press, page):
+    say()
+    mid = control("phone-reply", **WHO, text="Ours")["mid"]
+    assert press("act", mid=mid, what="unsend").status == 400
+    assert press("act", mid=mid, what="edit", text="Theirs").status == 400
+    assert "<p>Ours</p>" in page()
+
+
+def test_answering_a_message_quotes_it(say, control, press, page):
+    say()
+    mid = control("phone-reply", **WHO, text="Blue or <red>?")["mid"]
+    press("act", mid=mid, what="reply", text="Blue")
+    assert "Reply to “Blue or &lt;red&gt;?”" in page()
+
+
+def test_ice_breaker_is_offered_until_something_is_said(connect, press, page, control, site):
+    connect()
+    assert "When are you open?</button>" in page()
+    press("tap", choice="0")
+    control("flush")
+    assert site.events[0]["postback"]["payload"] == "HOURS"
+    assert "When are you open?</button>" not in page()
+
+
+def test_quick_reply_is_offered_until_something_follows(connect, say, send, press, page, site):
+    token = connect()
+    choices = [{"content_type": "text", "title": "Red", "payload": "COLOR_RED"}]
+    message = {"text": "Which one?", "quick_replies": choices}
+    mid = send(token, say()["igsid"], message=message).json["message_id"]
+    assert "Red</button>" in page()
+    press("tap", mid=mid, choice="0")
+    assert "Red</button>" not in page()
+    assert press("tap", mid=mid, choice="1").status == 400
+
+
+def test_button_of_a_card_is_a_postback(connect, say, send, press, page, control, site):
+    token = connect()
+    button = {"type": "postback", "title": "Order", "payload": "ORDER"}
+    payload = {"template_type": "generic", "elements": [{"title": "Mug", "buttons": [button]}]}
+    message = {"attachment": {"type": "template", "payload": payload}}
+    mid = send(token, say()["igsid"], message=message).json["message_id"]
+    say("Another word")
+    assert "<b>Mug</b>" in page()
+    press("tap", mid=mid, choice="0")
+    control("flush")
+    assert site.events[-1]["postback"]["payload"] == "ORDER"
+
+
+def test_opening_the_chat_tells_once_what_was_seen(connect, say, control, page, site, call):
+    connect()
+    say()
+    mid = control("phone-reply", **WHO, text="Yes")["mid"]
+    elsewhere = {"Sec-Fetch-Site": "cross-site"}
+    call("GET", f"/phone/chat?{CHAT}", headers=elsewhere)
+    control("flush")
+    assert not any("read" in event for event in site.events)
+    for _ in range(3):
+        page()
+    control("flush")
+    assert [event["read"] for event in site.events if "read" in event] == [{"mid": mid}]
+
+
+@pytest.mark.parametrize("path", ["act", "tap"])
+def test_another_web_page_cannot_press_a_button(call, say, path):
+    form = {**ORDER, "mid": say()["mid"], "what": "unsend", "choice": "0"}
+    headers = {"Origin": "https://evil.example"}
+    assert call("POST", f"/phone/{path}", form=form, headers=headers).status == 403
 
 
 @pytest.mark.parametrize("path", ["/static/sandbox.css", "/static/phone.js"])

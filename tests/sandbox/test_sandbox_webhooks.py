@@ -3,8 +3,11 @@ import hashlib
 import hmac
 import json
 import threading
+from urllib.parse import parse_qsl
 
 import pytest
+
+from instamsg.sandbox.signed_requests import MALFORMED, WRONG_INSIDE
 
 from .conftest import SECOND_SECRET, SECRET
 
@@ -208,3 +211,53 @@ def test_signed_request_for_the_callbacks(control, site):
     assert base64.urlsafe_b64encode(digest).decode().rstrip("=") == signature
     data = json.loads(base64.urlsafe_b64decode(payload + "=="))
     assert data["user_id"] == "26487000000000101"
+
+
+@pytest.fixture
+def signed_request(control, site):
+    """The field that the callback gets; the form's other parts are as they always are."""
+
+    def signed_request(**order):
+        control("signed-request", url=site.url, **order)
+        return dict(parse_qsl(site.received[-1].body.decode())).get("signed_request", "")
+
+    return signed_request
+
+
+def opened(value):
+    return json.loads(base64.urlsafe_b64decode(value.partition(".")[2] + "=="))
+
+
+def is_signed_by(secret, value):
+    signature, _, payload = value.partition(".")
+    digest = hmac.new(secret.encode(), payload.encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=") == signature
+
+
+def test_signed_request_can_be_of_anybody_at_any_time(signed_request):
+    value = signed_request(user_id="0", issued_at=1, algorithm="hmac-sha256")
+    assert opened(value) == {"user_id": "0", "algorithm": "hmac-sha256", "issued_at": 1}
+    assert is_signed_by(SECRET, value)
+
+
+def test_signed_request_by_another_secret(signed_request):
+    second = signed_request(account="luna.ceramics", secret="second-secret")
+    assert is_signed_by(SECOND_SECRET, second)
+    bad = signed_request(account="luna.ceramics", secret="bad")
+    assert not is_signed_by(SECRET, bad)
+    assert not is_signed_by(SECOND_SECRET, bad)
+
+
+def test_signed_request_that_is_none(signed_request):
+    made = {
+        kind: signed_request(account="luna.ceramics", malformed=kind)
+        for kind in (*MALFORMED, *WRONG_INSIDE)
+    }
+    assert made["empty"] == ""
+    assert "." not in made["one-part"]
+    assert made["three-parts"].count(".") == 2
+    assert made["no-signature"].startswith(".")
+    assert opened(made["changed"]) == {}
+    assert not is_signed_by(SECRET, made["changed"])
+    for kind in WRONG_INSIDE:
+        assert is_signed_by(SECRET, made[kind]), kind

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from instamsg.sandbox import contents, dashboard, rare, settings, signed_requests
 from instamsg.sandbox.control import COMMANDS
 from instamsg.sandbox.faults import ENDPOINTS
 from instamsg.sandbox.server import Sandbox
@@ -227,5 +228,8 @@ def test_the_page_about_it_names_everyone_and_every_command(control):
         assert customer["igsids"]["north.bikes"] in page
     for method, command in COMMANDS:
         assert f"`{method} {command}`" in page
-    for word in (*ENDPOINTS, *state["settings"]):
-        assert f"`{word}`" in page
+    kinds = (*contents.KINDS, *rare.KINDS, *dashboard.VARIANTS)
+    wrong = (*signed_requests.MALFORMED, *signed_requests.WRONG_INSIDE)
+    choices = [choice for known in settings.CHOICES.values() for choice in known]
+    for word in (*ENDPOINTS, *state["settings"], *kinds, *wrong, *choices):
+        assert f"`{word}`" in page, word

@@ -8,7 +8,7 @@ let asking = false;
 
 function show(html) {
   const fresh = new DOMParser().parseFromString(html, "text/html");
-  for (const id of ["notice", "status"]) {
+  for (const id of ["notice", "openers", "status"]) {
     const part = document.getElementById(id);
     if (part.innerHTML !== fresh.getElementById(id).innerHTML) part.replaceWith(fresh.getElementById(id));
   }
@@ -20,9 +20,16 @@ function show(html) {
   for (const item of wanted) {
     const old = document.getElementById(item.id);
     if (!old) list.append(item);
-    else if (old.outerHTML !== item.outerHTML) old.replaceWith(item);
+    else if (old.dataset.look !== item.dataset.look) replace(old, item);
   }
   toTheEnd();
+}
+
+function replace(old, item) {
+  const held = old.contains(document.activeElement);
+  old.replaceWith(item);
+  // Whoever acted on this message by keyboard goes on from there.
+  if (held) item.querySelector("summary")?.focus();
 }
 
 function toTheEnd() {
@@ -45,18 +52,32 @@ async function ask() {
   }
 }
 
-compose.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const order = new URLSearchParams(new FormData(compose));
-  order.set("what", event.submitter ? event.submitter.value : "text");
+async function send(form, button) {
+  const order = new URLSearchParams(new FormData(form));
+  if (button?.name) order.set(button.name, button.value);
   try {
-    const answer = await fetch(compose.action, { method: "POST", body: order });
-    if (answer.ok && order.get("what") === "text") compose.elements.text.value = "";
+    const answer = await fetch(form.action, { method: "POST", body: order });
+    if (!answer.ok) return;
   } catch {
     return; // What was typed stays in the box.
   }
-  compose.elements.text.focus();
+  if (form === compose) {
+    if (["text", "story_reply"].includes(order.get("what"))) compose.elements.text.value = "";
+    compose.querySelector("details").open = false;
+    compose.elements.text.focus();
+  } else {
+    // The focus stays with the message; a closed menu would drop it.
+    const menu = form.closest("details");
+    menu?.querySelector("summary").focus();
+    menu?.removeAttribute("open");
+  }
   await ask();
+}
+
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("form.live")) return;
+  event.preventDefault();
+  send(event.target, event.submitter);
 });
 
 document.addEventListener("visibilitychange", ask);
