@@ -54,17 +54,6 @@ def process() -> int:
     return len(todo)
 
 
-def look_again(webhooks: Iterable[int]) -> int:
-    """Read these webhooks anew, as if they had just come; returns how many.
-
-    What they made stays: telling the same again changes nothing.
-    """
-    rows = WebhookEvent.objects.filter(pk__in=list(webhooks))
-    count = rows.update(state=State.PENDING, due_at=timezone.now(), lease=None, attempts=0)
-    process.hint()
-    return count
-
-
 def route(event: Event, accounts: dict[str, str]) -> tuple[str, str]:
     """The Instagram account that an event belongs to, and who is on the other side.
 

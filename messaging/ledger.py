@@ -1,16 +1,24 @@
-"""Takes a signed webhook in: on disk first, then 200."""
+"""Keeps signed webhooks: on disk first, then 200; read again when asked; gone when old."""
 
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import OperationalError, connection, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from accounts.models import Account
 
 from . import inbound
-from .models import WebhookEvent
+from .models import InboundEvent, State, WebhookEvent
+from .queues import rest
+
+BATCH = 200
 
 
 class Busy(Exception):
@@ -37,6 +45,72 @@ def accept(body: bytes) -> None:
         _last_busy = time.monotonic()
         raise Busy(str(exc)) from exc
     inbound.process.hint()
+
+
+def chosen(
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    state: str = "",
+    account: str = "",
+    kind: str = "",
+) -> QuerySet[WebhookEvent]:
+    """The webhooks that came in this time and hold an event of this state, account and kind.
+
+    `account` is ours (acc_…) or Instagram's id of one, connected here or not.
+    """
+    webhooks = WebhookEvent.objects.order_by("pk")
+    if since:
+        webhooks = webhooks.filter(received_at__gte=since)
+    if until:
+        webhooks = webhooks.filter(received_at__lt=until)
+    events = InboundEvent.objects.filter(webhook=OuterRef("pk"))
+    if state:
+        events = events.filter(state=state)
+    if account:
+        events = events.filter(Q(account=account) | Q(instagram_account_id=account))
+    if kind:
+        events = events.filter(kind=kind)
+    return webhooks.filter(Exists(events)) if state or account or kind else webhooks
+
+
+def replay(webhooks: QuerySet[WebhookEvent]) -> Iterator[int]:
+    """Have these read again, as if they had just come; yields how many, batch by batch.
+
+    What they made stays: told again, the same changes nothing. What was taken back is gone from
+    its webhook too, and stays taken back.
+    """
+    last = 0
+    while pks := list(webhooks.filter(pk__gt=last).values_list("pk", flat=True)[:BATCH]):
+        rows = WebhookEvent.objects.filter(pk__in=pks)
+        rows.update(state=State.PENDING, due_at=timezone.now(), lease=None, attempts=0)
+        inbound.process.hint()
+        yield len(pks)
+        last = pks[-1]
+        rest()
+
+
+def route_again(account: Account, **signal: object) -> None:
+    """The account is connected now: what came for it before may be shown."""
+    unrouted = InboundEvent.objects.filter(
+        account=None, instagram_account_id=account.instagram_account_id
+    )
+    webhooks = WebhookEvent.objects.order_by("pk").filter(pk__in=unrouted.values("webhook"))
+    sum(replay(webhooks))
+
+
+def prune() -> int:
+    """Delete what is older than WEBHOOK_RETENTION_DAYS and was read; returns how many."""
+    oldest = timezone.now() - timedelta(days=settings.WEBHOOK_RETENTION_DAYS)
+    old = WebhookEvent.objects.filter(received_at__lt=oldest).exclude(state=State.PENDING)
+    gone = 0
+    while pks := list(old.order_by("pk").values_list("pk", flat=True)[:BATCH]):
+        with transaction.atomic():
+            InboundEvent.objects.filter(webhook__in=pks).delete()
+            WebhookEvent.objects.filter(pk__in=pks).delete()
+        gone += len(pks)
+        rest()
+    return gone
 
 
 def _insert_into_postgresql(body: bytes, deadline: float) -> None:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts import connecting
 from accounts.models import Account, Membership, Role, User
 from instamsg.sandbox.server import Sandbox
-from messaging import inbound, media, participants, sending
+from messaging import tasks
 from messaging.models import Conversation
 
 from . import environment
@@ -113,7 +113,7 @@ def deliver(post_webhook):
 
 def work() -> None:
     """Let every queue run dry, as the worker does."""
-    for queue in (inbound.process, sending.send, media.fetch, participants.ask):
+    for queue in tasks.QUEUES:
         queue.run()
 
 

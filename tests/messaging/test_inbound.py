@@ -185,7 +185,7 @@ def broken(match):
     """While it lasts, no message that `match`es is written: its text stands for a bad row."""
 
     def refuse(execute, sql, params, many, context):
-        if sql.startswith("INSERT INTO \"messages\"") and match in map(str, params):
+        if sql.startswith('INSERT INTO "messages"') and match in map(str, params):
             raise DatabaseError("the disk is full")
         return execute(sql, params, many, context)
 
@@ -238,6 +238,7 @@ def test_an_event_that_fails_each_time_ends_as_failed(account, deliver):
 
 def test_a_long_batch_renews_its_lease(account, post_webhook, monkeypatch):
     monkeypatch.setattr(inbound, "LEASE", timedelta(0))
+    monkeypatch.setattr(inbound, "AT_ONCE", 50)
     project, due = inbound.projection.project, []
 
     def watch(told):
