@@ -5,6 +5,7 @@ put back other fields that somebody else has changed meanwhile.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,11 +74,10 @@ class Column:
             f"WHERE {self.column} IS NOT NULL"
         )
         order = f" ORDER BY {self.locator} LIMIT {PAGE}"
-        with connection.cursor() as cursor:
-            cursor.execute(select + order)
-            while page := cursor.fetchall():
-                yield page
-                cursor.execute(f"{select} AND {self.locator} > %s{order}", [page[-1][0]])
+        page = read(select + order)
+        while page:
+            yield page
+            page = read(f"{select} AND {self.locator} > %s{order}", [page[-1][0]])
 
     def ends(self, size: int) -> list[Value]:
         """Up to `size` values of the oldest and newest rows."""
@@ -86,10 +86,8 @@ class Column:
             f"WHERE {self.column} IS NOT NULL ORDER BY {self.locator}"
         )
         found: dict[Any, str] = {}
-        with connection.cursor() as cursor:
-            for order, limit in (("ASC", size // 2), ("DESC", size - size // 2)):
-                cursor.execute(f"{select} {order} LIMIT {limit}")
-                found |= dict(cursor.fetchall())
+        for order, limit in (("ASC", size // 2), ("DESC", size - size // 2)):
+            found |= dict(read(f"{select} {order} LIMIT {limit}"))
         return list(found.items())
 
     def ciphertexts(self, pks: list[str]) -> dict[str, str]:
@@ -119,3 +117,42 @@ class Column:
 
 def encrypted_columns() -> list[Column]:
     return [Column(field) for field in encrypted_fields()]
+
+
+def read(sql: str, params: list[Any] | None = None) -> list[Value]:
+    """The values that `sql` selects, whatever they are.
+
+    What SQLite holds as text may be no UTF-8: a surrogate then stands for each byte that is not.
+    """
+    with connection.cursor() as cursor, _any_text():
+        cursor.execute(sql, params)
+        return cursor.fetchall()
+
+
+def is_odd(ciphertext: Any) -> bool:
+    """Whether it is text that may be no UTF-8. Nothing opens it: ciphertext is ASCII."""
+    return isinstance(ciphertext, str) and not ciphertext.isascii()
+
+
+def parameter(ciphertext: Any) -> tuple[str, Any]:
+    """SQL for exactly the value that was read, and what to pass for its mark."""
+    if connection.vendor == "sqlite" and is_odd(ciphertext):
+        return "CAST(%s AS TEXT)", ciphertext.encode(errors="surrogateescape")
+    return "%s", ciphertext
+
+
+@contextmanager
+def _any_text() -> Iterator[None]:
+    if connection.vendor != "sqlite":
+        yield
+        return
+    driver = connection.connection
+    strict, driver.text_factory = driver.text_factory, _decode
+    try:
+        yield
+    finally:
+        driver.text_factory = strict
+
+
+def _decode(octets: bytes) -> str:
+    return octets.decode(errors="surrogateescape")

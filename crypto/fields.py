@@ -93,7 +93,15 @@ class EncryptedTextField(models.TextField):
             return value
         raise TypeError(f"{self.name} takes text or None, not {type(value).__name__}.")
 
+    def select_format(self, compiler, sql, params):
+        # What SQLite holds as text may be no UTF-8, and reading that as text is an error.
+        if compiler.connection.vendor == "sqlite":
+            sql = f"CAST({sql} AS BLOB)"
+        return sql, params
+
     def from_db_value(self, value, expression, connection):
+        if isinstance(value, bytes):
+            value = value.decode(errors="replace")  # Nothing opens it; it is never written back.
         return None if value is None else Sealed(value)
 
     def to_python(self, value):

@@ -102,6 +102,8 @@ class KeyRing:
 
         `primary_last` saves time where most values are still under a fallback.
         """
+        if isinstance(ciphertext, bytes):  # In bytes Fernet passes over what is none of its own.
+            ciphertext = ciphertext.decode(errors="replace")
         for key in [*self.fallbacks, self.primary] if primary_last else self.keys:
             try:
                 return key, key.fernet.decrypt(ciphertext)

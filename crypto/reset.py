@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.dispatch import Signal
 
 from . import census, heartbeat
-from .columns import Column, Name, Value, encrypted_columns
+from .columns import Column, Name, Value, encrypted_columns, parameter
 from .keyring import KeyRing
 from .models import Secret, SecurityEvent
 
@@ -113,11 +113,13 @@ def announce(ring: KeyRing, scope: Scope) -> int:
 def _clear(column: Column, value: Value) -> bool:
     fields = [column.field, *map(column.model._meta.get_field, column.field.clears)]
     nulls = ", ".join(f"{connection.ops.quote_name(field.column)} = NULL" for field in fields)
+    place, was = value
+    mark, was = parameter(was)
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE {column.table} SET {nulls} "  # noqa: S608  (our names)
-            f"WHERE {column.locator} = %s AND {column.column} = %s",
-            value,
+            f"WHERE {column.locator} = %s AND {column.column} = {mark}",
+            [place, was],
         )
         return cursor.rowcount == 1
 

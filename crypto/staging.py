@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connection
 
-from .columns import Column, Value
+from .columns import Column, Value, is_odd, parameter, read
 from .models import Secret
 
 Change = tuple[Any, str, str]
@@ -43,8 +43,17 @@ class Stage:
                 for change in changes:
                     copy.write_row(change)
             return
+        odd = [change for change in changes if is_odd(change[1])]
+        if odd:
+            changes = [change for change in changes if not is_odd(change[1])]
         with connection.cursor() as cursor:
             cursor.executemany(f"INSERT INTO {self.table} VALUES (%s, %s, %s)", changes)  # noqa: S608
+            for place, was, _ in odd:  # It stays as it is.
+                mark, value = parameter(was)
+                cursor.execute(
+                    f"INSERT INTO {self.table} VALUES (%s, {mark}, {mark})",  # noqa: S608
+                    [place, value, value],
+                )
 
     def prepare(self) -> None:
         """Spare the planner a guess, before anybody waits for the swap."""
@@ -63,14 +72,12 @@ class Stage:
     def strangers(self, limit: int) -> list[Value]:
         """Up to `limit` values that we did not put in: written since their page was read."""
         column = self.column
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT c.{column.locator}, c.{column.column} FROM {column.table} AS c "  # noqa: S608
-                f"LEFT JOIN {self.table} AS s ON s.place = c.{column.locator} "
-                f"WHERE c.{column.column} IS NOT NULL "
-                f"AND (s.becomes IS NULL OR s.becomes <> c.{column.column}) LIMIT {limit}"
-            )
-            return cursor.fetchall()
+        return read(
+            f"SELECT c.{column.locator}, c.{column.column} FROM {column.table} AS c "  # noqa: S608
+            f"LEFT JOIN {self.table} AS s ON s.place = c.{column.locator} "
+            f"WHERE c.{column.column} IS NOT NULL "
+            f"AND (s.becomes IS NULL OR s.becomes <> c.{column.column}) LIMIT {limit}"
+        )
 
     def drop(self) -> None:
         _run(f"DROP TABLE IF EXISTS {self.table}")

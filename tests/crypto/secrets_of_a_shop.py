@@ -40,6 +40,30 @@ def overwrite(account: Account, ciphertext: str | bytes | None) -> None:
         )
 
 
+NO_TEXT = b"gAAAAAB\x80\xff\x00\xed\xa0\x80"
+"""What is no UTF-8, and what UTF-8 forbids."""
+
+
+def overwrite_with_no_text(account: Account, octets: bytes = NO_TEXT) -> None:
+    """SQLite keeps as text whatever it is told is text."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE accounts SET access_token_encrypted = CAST(%s AS TEXT) WHERE id = %s",
+            [octets, account.pk],
+        )
+
+
+def kept_octets(account: Account) -> tuple[str, str]:
+    """What SQLite holds there: of which type, and each byte."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT typeof(access_token_encrypted), hex(access_token_encrypted) "
+            "FROM accounts WHERE id = %s",
+            [account.pk],
+        )
+        return cursor.fetchone()
+
+
 def out_of_sight(accounts: list[Account]) -> Account:
     """One in the middle, where no sample looks."""
     sampled = {ciphertext for _, ciphertext in encrypted_columns()[0].ends(verdict.SAMPLE)}

@@ -5,14 +5,19 @@ import pytest
 from django.core import serializers
 from django.core.exceptions import FieldError
 from django.db import connection
+from django.db.models import Count
 from django.forms import modelform_factory
 from django.forms.models import model_to_dict
 from django.template import Context, Template
 from django.test.utils import override_settings
+from django.urls import reverse
 
-from accounts.models import Account
+from accounts.models import Account, Membership, Role
+from crypto.columns import encrypted_columns
 from crypto.fields import count_stored_values, encrypted_fields
 from crypto.keyring import DecryptionError, KeyRing, get_keyring
+
+from .secrets_of_a_shop import NO_TEXT, kept_octets, overwrite, overwrite_with_no_text
 
 TOKEN = "IGAAaVeryPrivateTokenOfLunaCeramics00001"
 LOST = KeyRing("another-S3cret-that-opens-nothing-here-99")
@@ -101,6 +106,67 @@ def test_a_lost_key_is_an_error_only_where_the_value_is_opened(account):
         assert str(loaded.access_token) == "<sealed>"
         with pytest.raises(DecryptionError):
             loaded.access_token.reveal()
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="a text column holds text")
+class TestWhatIsNoText:
+    @pytest.fixture(params=[overwrite_with_no_text, overwrite], ids=["text", "blob"])
+    def spoilt(self, request, account):
+        request.param(account, NO_TEXT)
+        return account
+
+    def test_it_is_an_error_only_where_the_value_is_opened(self, spoilt):
+        for loaded in (
+            Account.objects.get(),
+            Account.objects.defer("access_token").get(),
+            Account.objects.annotate(number=Count("memberships")).get(),
+            Account.objects.distinct().get(),
+        ):
+            assert str(loaded.access_token) == "<sealed>"
+            with pytest.raises(DecryptionError):
+                loaded.access_token.reveal()
+        (token,) = Account.objects.values_list("access_token", flat=True)
+        assert str(token) == "<sealed>"
+
+    def test_saving_the_row_keeps_each_byte(self, spoilt):
+        before = kept_octets(spoilt)
+        loaded = Account.objects.get()
+        loaded.username = "luna.ceramics"
+        loaded.save()
+        assert kept_octets(spoilt) == before
+        loaded.access_token = TOKEN
+        loaded.save()
+        assert Account.objects.get().access_token.reveal() == TOKEN
+
+    def test_it_can_be_dumped_and_does_not_open_after_loading_either(self, spoilt):
+        dump = serializers.serialize("json", Account.objects.all())
+        dump.encode()
+        for loaded in serializers.deserialize("json", dump):
+            loaded.save()
+        with pytest.raises(DecryptionError):
+            Account.objects.get().access_token.reveal()
+
+    def test_the_pages_with_its_row_open(self, spoilt, client, admin_user):
+        Membership.objects.create(user=admin_user, account=spoilt, role=Role.OWNER)
+        client.force_login(admin_user)
+        for page in (
+            reverse("account_list"),
+            reverse("account", args=[spoilt.pk]),
+            reverse("admin:accounts_account_changelist"),
+            reverse("admin:accounts_account_change", args=[spoilt.pk]),
+        ):
+            response = client.get(page)
+            assert response.status_code == 200
+            assert "luna" in response.content.decode()
+
+    def test_bytes_around_ciphertext_do_not_open_by_either_way(self, account):
+        around = column(account).encode() + b"\x80"
+        for spoil in (overwrite_with_no_text, overwrite):
+            spoil(account, around)
+            with pytest.raises(DecryptionError):
+                Account.objects.get().access_token.reveal()
+            ((_, stored),) = encrypted_columns()[0].ends(2)
+            assert not get_keyring().opens(stored)
 
 
 @pytest.mark.parametrize("keyring", [get_keyring(), KeyRing(None)], ids=["with key", "without"])

@@ -15,7 +15,16 @@ from crypto.commands import Exit
 from crypto.keyring import KeyRing, derive
 from crypto.models import Census, Process, Secret, SecurityEvent
 
-from .secrets_of_a_shop import NEW, OLD, columns, fingerprint, opened, overwrite, store
+from .secrets_of_a_shop import (
+    NEW,
+    OLD,
+    columns,
+    fingerprint,
+    opened,
+    overwrite,
+    overwrite_with_no_text,
+    store,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -110,6 +119,27 @@ def test_a_value_that_somebody_replaced_meanwhile_stays():
     overwrite(account, ring.encrypt("IGAAReconnectedMeanwhile"))
     assert not reset._clear(column, next(iter(values)))
     assert opened(NEW) == {"shop.0": "IGAAReconnectedMeanwhile"}
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="a text column holds text")
+@pytest.mark.parametrize("overwrite", [overwrite_with_no_text, overwrite], ids=["text", "blob"])
+def test_what_is_no_text_is_cleared_like_any_other(reset_tokens, overwrite):
+    accounts = store(3, NEW)
+    overwrite(accounts[1], b"\x80\x00")
+    said = reset_tokens()
+    assert f"Cleared: account {accounts[1].pk} @shop.1" in said
+    assert cleared() == {"shop.1"}
+    assert sorted(opened(NEW)) == ["shop.0", "shop.2"]
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="a text column holds text")
+def test_other_bytes_that_came_in_its_place_stay():
+    (account,) = store(1)
+    overwrite_with_no_text(account, b"\x80")
+    ((column, values),) = reset.chosen(KeyRing(NEW), reset.Scope())
+    overwrite_with_no_text(account, b"\x81")
+    assert not reset._clear(column, next(iter(values)))
+    assert cleared() == set()
 
 
 def test_without_any_secret_it_is_refused_rather_than_everything_cleared(reset_tokens):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 from django.db import OperationalError, connection, transaction
@@ -25,8 +26,10 @@ from .secrets_of_a_shop import (
     TOKEN,
     columns,
     fingerprint,
+    kept_octets,
     opened,
     overwrite,
+    overwrite_with_no_text,
     store,
 )
 
@@ -130,6 +133,40 @@ def test_skipping_leaves_unreadable_ones_as_they_are_and_moves_the_rest():
     assert opened(NEW) == expected(set(range(25)) - {7})
     assert done.census.unreadable == 1
     assert Census.objects.get().named[0]["name"] == f"account {accounts[7].pk} @shop.7"
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="a text column holds text")
+@pytest.mark.parametrize("overwrite", [overwrite_with_no_text, overwrite], ids=["text", "blob"])
+@pytest.mark.parametrize("late", [False, True], ids=["before", "meanwhile"])
+def test_what_is_no_text_is_named_and_left_byte_for_byte(overwrite, late):
+    accounts = store(25)
+    spoil = partial(overwrite, accounts[7], b"gAAAAAB\x80\xff\x00")
+    named = []
+    watcher = Watcher(
+        unreadable=lambda name, why: named.append(str(name)),
+        swapping=spoil if late else lambda: None,
+    )
+    if not late:
+        spoil()
+    with pytest.raises(Unreadable, match="opens 1 of the stored values"):
+        rotate(RING, watcher=watcher)
+    assert named == [f"account {accounts[7].pk} @shop.7"]
+    assert opened(OLD).keys() >= expected(set(range(25)) - {7}).keys()
+    before = kept_octets(accounts[7])
+    assert rotate(RING, skip_unreadable=True).census.unreadable == 1
+    assert kept_octets(accounts[7]) == before
+    assert opened(NEW) == expected(set(range(25)) - {7})
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="a text column holds text")
+def test_what_replaces_it_meanwhile_is_moved():
+    accounts = store(3)
+    overwrite_with_no_text(accounts[1])
+    token = KeyRing(OLD).encrypt("IGAAReconnectedMeanwhile")
+    watcher = Watcher(swapping=lambda: overwrite(accounts[1], token))
+    done = rotate(RING, watcher=watcher, skip_unreadable=True)
+    assert done.raced == 1
+    assert opened(NEW)["shop.1"] == "IGAAReconnectedMeanwhile"
 
 
 def test_a_dry_run_writes_nothing():

@@ -15,12 +15,21 @@ from django.utils import timezone
 from accounts.models import User
 from crypto import census, verdict
 from crypto.keyring import KeyRing, derive
-from crypto.models import Secret
+from crypto.models import Census, Secret
 from crypto.rotation import rotate
 from crypto.verdict import State
 from tests.environment import child_environment
 
-from .secrets_of_a_shop import NEW, OLD, OTHER, fingerprint, out_of_sight, overwrite, store
+from .secrets_of_a_shop import (
+    NEW,
+    OLD,
+    OTHER,
+    fingerprint,
+    out_of_sight,
+    overwrite,
+    overwrite_with_no_text,
+    store,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -137,10 +146,26 @@ def test_a_process_that_was_not_switched_after_a_rotation_is_told_to_be(look):
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="a text column holds text")
-def test_bytes_in_the_column_are_one_unreadable_value(look):
+@pytest.mark.parametrize("overwrite", [overwrite_with_no_text, overwrite], ids=["text", "blob"])
+def test_bytes_in_the_column_are_one_unreadable_value(look, overwrite):
     accounts = store(2)
-    overwrite(accounts[0], b"\x00\x01")
+    overwrite(accounts[0], b"\x80\x00\x01")
     assert look(OLD).state == State.UNREADABLE
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="a text column holds text")
+def test_the_workers_census_counts_and_names_what_is_no_text(look):
+    account = out_of_sight(store(150))
+    overwrite_with_no_text(account)
+    assert look(OLD).state == State.CURRENT
+    census.renew()
+    counted = Census.objects.get()
+    assert counted.unreadable == 1
+    assert counted.columns == {"accounts.access_token_encrypted": {fingerprint(OLD): 149}}
+    assert [one["pk"] for one in counted.named] == [account.pk]
+    found = look(OLD)
+    assert found.title == "Stored values that no secret opens: 1."
+    assert str(account) in found.advice
 
 
 @pytest.mark.parametrize(
