@@ -1,9 +1,20 @@
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 
-from .models import Account, ConnectAttempt, Invitation, Membership, User
+from .models import Account, ConnectAttempt, DeletionRequest, Invitation, Membership, User
 
 admin.site.register(User, UserAdmin)
+
+
+class StatusFilter(admin.SimpleListFilter):
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request, model_admin):
+        return Account.Status.choices
+
+    def queryset(self, request, queryset):
+        return queryset.in_status(self.value()) if self.value() else None
 
 
 class MembershipInline(admin.TabularInline):
@@ -16,8 +27,10 @@ class MembershipInline(admin.TabularInline):
 class AccountAdmin(admin.ModelAdmin):
     """Read-only but for its members: Instagram and the OAuth pages write the rest."""
 
-    list_display = ["username", "id", "status_label", "token_expires_at", "linked_at"]
-    list_filter = ["problem", ("access_token", admin.EmptyFieldListFilter), "account_type"]
+    list_display = [
+        "username", "id", "status_label", "days_left", "token_expires_at", "linked_at",
+    ]  # fmt: skip
+    list_filter = [StatusFilter, ("access_token", admin.EmptyFieldListFilter), "account_type"]
     search_fields = ["=id", "username", "name", "=instagram_account_id", "=app_scoped_id"]
     date_hierarchy = "linked_at"
     inlines = [MembershipInline]
@@ -32,6 +45,10 @@ class AccountAdmin(admin.ModelAdmin):
     @admin.display(description="status")
     def status_label(self, account):
         return account.status.label
+
+    @admin.display(description="days left", ordering="token_expires_at")
+    def days_left(self, account):
+        return account.days_left
 
     @admin.display(description="access token stored", boolean=True)
     def has_token(self, account):
@@ -51,6 +68,28 @@ class MembershipAdmin(admin.ModelAdmin):
     list_select_related = ["user", "account"]
     search_fields = ["user__username", "account__username", "=account__id"]
     autocomplete_fields = ["user", "account"]
+
+
+@admin.register(DeletionRequest)
+class DeletionRequestAdmin(admin.ModelAdmin):
+    """What was asked to be deleted, and how far that is; kept as evidence."""
+
+    list_display = [
+        "id", "asked_by", "state", "requested_at", "finished_at",
+        "accounts_deleted", "conversations", "messages", "files",
+    ]  # fmt: skip
+    list_filter = ["state", "asked_by"]
+    search_fields = ["=id"]
+    date_hierarchy = "requested_at"
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
 
 
 class OneTimeAdmin(admin.ModelAdmin):

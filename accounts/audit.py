@@ -1,7 +1,8 @@
 """What happens to tokens and logins, written down: who did it, from where and when.
 
 What changes a token is recorded in the same transaction: neither is there without the other. A
-login, a failed one or an unreadable token goes on as it would when the record cannot be written.
+login, a failed one, or a token that is unreadable or not refreshed, goes on as it would when the
+record cannot be written. A refresh that succeeds is routine, every day, and leaves no record.
 """
 
 import logging
@@ -19,6 +20,8 @@ from django.utils import timezone
 from crypto import actor
 from crypto.models import SecurityEvent
 
+from .instagram_errors import InstagramError
+
 if TYPE_CHECKING:
     from .models import Account, User
 
@@ -28,6 +31,9 @@ Kind = SecurityEvent.Kind
 
 UNREADABLE_EVERY = timedelta(hours=1)
 """One account's unreadable token is recorded once in so long, however often it is tried."""
+
+REFRESH_FAILED_EVERY = timedelta(days=1)
+"""So is one account's token that Instagram does not refresh."""
 
 LOCK_OUT = timedelta(hours=settings.AXES_COOLOFF_TIME)
 FAILURES_PER_ADDRESS = 20
@@ -47,6 +53,17 @@ def token_forgotten(account: "Account") -> None:
     _record(Kind.DISCONNECTED, _name(account))
 
 
+def permission_withdrawn(account: "Account") -> None:
+    """Belongs into the transaction that clears the token: its owner removed us at Instagram."""
+    _record(Kind.DISCONNECTED, _name(account), actor="Instagram", withdrawn=True)
+
+
+def deletion_begun(account: "Account", *, for_instagram: bool) -> None:
+    """Belongs into the transaction that clears the token; what the account holds follows."""
+    who = {"actor": "Instagram"} if for_instagram else {}
+    _record(Kind.DISCONNECTED, _name(account), deleted=True, **who)
+
+
 def account_deleted(instance: "Account", **kwargs: Any) -> None:
     """Before an account goes for good, and its token with it."""
     if instance.access_token is not None:
@@ -54,12 +71,14 @@ def account_deleted(instance: "Account", **kwargs: Any) -> None:
 
 
 def token_unreadable(account: "Account", reason: str) -> None:
-    with _going_on(Kind.DECRYPTION_FAILED):
-        # One at a time: on PostgreSQL two workers would both find nothing recorded yet.
-        type(account).objects.select_for_update(no_key=True).filter(pk=account.pk).first()
-        recorded = _recent(Kind.DECRYPTION_FAILED, UNREADABLE_EVERY)
-        if not recorded.filter(subject__startswith=f"account {account.pk} ").exists():
-            _record(Kind.DECRYPTION_FAILED, _name(account), reason=reason)
+    _record_now_and_then(Kind.DECRYPTION_FAILED, UNREADABLE_EVERY, account, reason=reason)
+
+
+def token_not_refreshed(account: "Account", exc: InstagramError) -> None:
+    codes = {"code": exc.code, "subcode": exc.subcode, "trace": exc.trace}
+    _record_now_and_then(
+        Kind.REFRESH_FAILED, REFRESH_FAILED_EVERY, account, reason=str(exc), **codes
+    )
 
 
 def logged_in(user: "User", **kwargs: Any) -> None:
@@ -100,6 +119,17 @@ def _record_failure(username: str, **details: Any) -> None:
         details["more_may_follow_unrecorded"] = True
     if room > 0:
         _record(Kind.LOGIN_FAILED, username, **details)
+
+
+def _record_now_and_then(
+    kind: SecurityEvent.Kind, every: timedelta, account: "Account", **details: Any
+) -> None:
+    with _going_on(kind):
+        # One at a time: on PostgreSQL two workers would both find nothing recorded yet.
+        type(account).objects.select_for_update(no_key=True).filter(pk=account.pk).first()
+        recorded = _recent(kind, every).filter(subject__startswith=f"account {account.pk} ")
+        if not recorded.exists():
+            _record(kind, _name(account), **details)
 
 
 def _recent(kind: SecurityEvent.Kind, age: timedelta) -> QuerySet[SecurityEvent]:

@@ -246,6 +246,7 @@ def _store(user: User, profile: Profile, grant: Grant) -> tuple[Account, bool]:
         "profile_picture_url": profile.profile_picture_url,
         "access_token": grant.token,
         "token_issued_at": timezone.now(),
+        "allowed_at": timezone.now(),
         "token_expires_at": grant.expires_at,
         "permissions": grant.permissions or [],
         "problem": "",

@@ -9,14 +9,16 @@ from datetime import datetime, timedelta
 from http.cookiejar import DefaultCookiePolicy
 from ssl import SSLCertVerificationError
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import requests
 from django.conf import settings
 from django.utils import timezone
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
 
-from .instagram_errors import NoAnswer, NotSent, Refused, meaning_of
+from . import instagram_conversations as past
+from .instagram_conversations import Page, PastConversation, PastMessage
+from .instagram_errors import InstagramError, NoAnswer, NotSent, Refused, meaning_of
 
 # One pool of connections per process. Nothing of the environment's proxies or .netrc is used,
 # and no redirect is followed: the token would go with it.
@@ -24,6 +26,9 @@ _http = requests.Session()
 _http.trust_env = False
 # One account's cookies are not to go with another's calls.
 _http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+PERSON_NOT_TOLD = {230, 9010}
+"""Without consent, whatever the HTTP status; and of those who test for Meta (7.2)."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class Person:
 
     username: str
     name: str
+    picture_url: str = ""
 
 
 def authorize_url(*, state: str, redirect_uri: str) -> str:
@@ -112,11 +118,7 @@ def exchange_code(code: str, *, redirect_uri: str) -> Grant:
             "access_token": _text(short, "access_token"),
         },
     )
-    expires_in = _text(long, "expires_in")
-    if not expires_in.isdecimal() or len(expires_in) > 10:
-        raise Refused("Instagram's answer does not say how long the token is valid.")
-    expires_at = timezone.now() + timedelta(seconds=int(expires_in))
-    return Grant(_text(long, "access_token"), expires_at, permissions)
+    return _grant(long, permissions)
 
 
 class InstagramClient:
@@ -160,6 +162,24 @@ class InstagramClient:
                 continue
         return taken
 
+    def refresh(self) -> Grant:
+        """The token for the next 60 days, perhaps another one: it takes this one's place.
+
+        Instagram wants this one to be at least 24 hours old, and not expired.
+        """
+        found = _call(
+            "GET",
+            f"{settings.INSTAGRAM_GRAPH_URL}/refresh_access_token",
+            # In the URL, as above.
+            params={"grant_type": "ig_refresh_token", "access_token": self._access_token},
+        )
+        return _grant(found, permissions=None)
+
+    def subscribed(self) -> list[str]:
+        """The fields whose webhooks Instagram sends; empty when it sends none."""
+        fields = self._call("GET", "me/subscribed_apps").get("subscribed_fields") or []
+        return [field for field in fields if isinstance(field, str)]
+
     def unsubscribe(self) -> None:
         """Ask for no more webhooks of this account."""
         self._call("DELETE", "me/subscribed_apps")
@@ -173,20 +193,64 @@ class InstagramClient:
         return answer["message_id"]
 
     def person(self, igsid: str) -> Person:
-        """The name of somebody who has written to the account."""
-        found = self._call("GET", igsid, params={"fields": "name,username"})
-        return Person(username=found.get("username") or "", name=found.get("name") or "")
+        """Somebody who has written to the account; what Instagram leaves out is empty.
+
+        Refused when it will not tell: without their consent, of a reviewer of Meta's, or of
+        somebody who blocked the account. That says nothing about the token.
+        """
+        try:
+            found = self._call("GET", igsid, params={"fields": "name,username,profile_pic"})
+        except InstagramError as exc:
+            if exc.code in PERSON_NOT_TOLD:
+                raise Refused(str(exc), code=exc.code, trace=exc.trace) from None
+            raise
+        told = [found.get(name) for name in ("username", "name", "profile_pic")]
+        return Person(*(value if isinstance(value, str) else "" for value in told))
+
+    def conversations(self, *, limit: int, after: str = "") -> Page[PastConversation]:
+        """A page of the account's conversations, the latest first."""
+        params = {"platform": "instagram", "fields": "id,updated_time", "limit": limit}
+        answer = self._answer("GET", "me/conversations", params=params | _from(after))
+        return past.page(answer, past.conversation)
+
+    def messages(self, conversation: str, *, limit: int, after: str = "") -> Page[PastMessage]:
+        """A page of what was said in a conversation, the newest first."""
+        params = {"fields": past.MESSAGE_FIELDS, "limit": limit}
+        path = f"{quote(conversation, safe='')}/messages"
+        return past.page(self._answer("GET", path, params=params | _from(after)), past.message)
+
+    def message(self, mid: str) -> PastMessage:
+        """One message, as it stands now. Refused when it is gone, or too old to be told."""
+        params = {"fields": past.MESSAGE_FIELDS}
+        return past.message(self._answer("GET", quote(mid, safe=""), params=params))
 
     def _subscribe(self, fields: list[str]) -> None:
         self._call("POST", "me/subscribed_apps", json={"subscribed_fields": fields})
 
     def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        return _unwrapped(self._answer(method, path, **request))
+
+    def _answer(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         url = f"{settings.INSTAGRAM_GRAPH_URL}/{settings.INSTAGRAM_API_VERSION}/{path}"
         headers = {"Authorization": f"Bearer {self._access_token}"}
-        return _call(method, url, headers=headers, **request)
+        return _answer(method, url, headers=headers, **request)
+
+
+def _from(after: str) -> dict[str, str]:
+    return {"after": after} if after else {}
 
 
 def _call(method: str, url: str, **request: Any) -> dict[str, Any]:
+    return _unwrapped(_answer(method, url, **request))
+
+
+def _unwrapped(answer: dict[str, Any]) -> dict[str, Any]:
+    """One thing that was asked for; documented wrapped, while live answers come without it."""
+    wrapped = answer.get("data")
+    return wrapped[0] if isinstance(wrapped, list) and wrapped else answer
+
+
+def _answer(method: str, url: str, **request: Any) -> dict[str, Any]:
     """One call, one meaning: the JSON object of a success, or an InstagramError.
 
     Errors are raised `from None`: the exceptions of the HTTP library quote the URL, and a token
@@ -206,9 +270,17 @@ def _call(method: str, url: str, **request: Any) -> dict[str, Any]:
     if isinstance(body, list):
         body = body[0] if body else None
     if answer.status_code == 200 and isinstance(body, dict) and "error" not in body:
-        wrapped = body.get("data")  # Documented, while live answers come without it.
-        return wrapped[0] if isinstance(wrapped, list) and wrapped else body
+        return body
     raise meaning_of(answer.status_code, body, is_read=method == "GET")
+
+
+def _grant(answer: dict[str, Any], permissions: list[str] | None) -> Grant:
+    """A long-lived token as both of its endpoints give it."""
+    expires_in = _text(answer, "expires_in")
+    if not expires_in.isdecimal() or len(expires_in) > 10:
+        raise Refused("Instagram's answer does not say how long the token is valid.")
+    expires_at = timezone.now() + timedelta(seconds=int(expires_in))
+    return Grant(_text(answer, "access_token"), expires_at, permissions)
 
 
 def _never_left(exc: requests.RequestException) -> bool:

@@ -2,12 +2,13 @@
 
 import hashlib
 import logging
+import math
 import secrets
 from datetime import datetime, timedelta
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 EXPIRING = timedelta(days=14)
 HOLD = timedelta(minutes=15)
+REFRESHABLE_AFTER = timedelta(hours=24)
 
 
 def digest(text: str) -> str:
@@ -49,7 +51,8 @@ def new_account_id() -> str:
 
 class AccountQuerySet(models.QuerySet):
     def for_user(self, user: User) -> "AccountQuerySet":
-        return self.filter(Exists(Membership.objects.filter(account=OuterRef("pk"), user=user)))
+        mine = Membership.objects.filter(account=OuterRef("pk"), user=user)
+        return self.filter(Exists(mine), deletion=None)
 
     def worth_trying(self) -> "AccountQuerySet":
         """Those that may send, as far as is known.
@@ -64,6 +67,37 @@ class AccountQuerySet(models.QuerySet):
             | Q(problem=Account.Problem.HELD, problem_at__lt=now - HOLD),
             access_token__isnull=False,
         )
+
+    def refreshable(self) -> "AccountQuerySet":
+        """Those whose token Instagram would extend: a day old, and not expired."""
+        now = timezone.now()
+        since = now - REFRESHABLE_AFTER
+        return self.filter(
+            Q(token_issued_at__lte=since) | Q(token_issued_at=None, linked_at__lte=since),
+            Q(token_expires_at=None) | Q(token_expires_at__gt=now),
+            access_token__isnull=False,
+        )
+
+    def in_status(self, status: "Account.Status") -> "AccountQuerySet":
+        """As `Account.status` computes it."""
+        now = timezone.now()
+        has_token, is_expired = Q(access_token__isnull=False), Q(token_expires_at__lte=now)
+        match status:
+            case Account.Status.DISCONNECTED:
+                return self.exclude(has_token).exclude(problem=Account.Problem.REVOKED)
+            case Account.Status.EXPIRED:
+                return self.filter(has_token, is_expired).exclude(problem=Account.Problem.REVOKED)
+            case Account.Status.EXPIRING:
+                soon = Q(token_expires_at__gt=now, token_expires_at__lte=now + EXPIRING)
+                return self.filter(has_token, soon, problem="")
+            case Account.Status.CONNECTED:
+                later = Q(token_expires_at=None) | Q(token_expires_at__gt=now + EXPIRING)
+                return self.filter(has_token, later, problem="")
+            case Account.Status.REVOKED:
+                return self.filter(problem=status)
+            case _:
+                lives = Q(token_expires_at=None) | Q(token_expires_at__gt=now)
+                return self.filter(has_token, lives, problem=status)
 
     def with_role_of(self, user: User) -> "AccountQuerySet":
         mine = Membership.objects.filter(account=OuterRef("pk"), user=user)
@@ -106,6 +140,9 @@ class Account(models.Model):
     )
     token_issued_at = models.DateTimeField(null=True)
     token_expires_at = models.DateTimeField(null=True)
+    # No indexes: they would slow a rotation down on PostgreSQL, and the watch reads all rows.
+    token_refresh_at = models.DateTimeField(null=True, help_text="Not refreshed before then.")
+    token_alerted_at = models.DateTimeField(null=True, help_text="When its owners were told last.")
     permissions = models.JSONField(default=list, help_text="What the person granted.")
     subscribed_fields = models.JSONField(default=list, help_text="Webhook fields asked for.")
 
@@ -114,7 +151,20 @@ class Account(models.Model):
     problem_reason = models.TextField(blank=True)
     problem_at = models.DateTimeField(null=True)
 
+    deletion = models.ForeignKey(
+        "DeletionRequest",
+        models.PROTECT,
+        null=True,
+        editable=False,
+        db_index=False,
+        related_name="accounts",
+        help_text="Set while a worker deletes it: nobody sees it any more.",
+    )
+
     linked_at = models.DateTimeField(default=timezone.now)
+    allowed_at = models.DateTimeField(
+        null=True, help_text="When a person last allowed it at Instagram; a refresh is none."
+    )
     updated_at = models.DateTimeField(auto_now=True)
     users = models.ManyToManyField(User, through="Membership", related_name="accounts")
 
@@ -127,6 +177,12 @@ class Account(models.Model):
             # A constraint, not unique=True: that would bring a second index on PostgreSQL.
             models.UniqueConstraint(fields=["instagram_account_id"], name="account_once")
         ]
+        indexes = [
+            # Of the few that are to go: a rotation writes no entry for the others.
+            models.Index(
+                fields=["deletion"], name="account_deletion", condition=Q(deletion__isnull=False)
+            )
+        ]
 
     def __str__(self) -> str:
         return f"@{self.username}"
@@ -137,16 +193,26 @@ class Account(models.Model):
     @property
     def status(self) -> "Account.Status":
         """Computed from the token, its expiry and the last error; opens no token."""
-        if self.access_token is None:
-            return self.Status.DISCONNECTED
-        if self.problem:
-            return self.Status(self.problem)
+        if self.access_token is None:  # Perhaps because its owner removed us at Instagram.
+            is_revoked = self.problem == self.Problem.REVOKED
+            return self.Status.REVOKED if is_revoked else self.Status.DISCONNECTED
         left = self.token_expires_at and self.token_expires_at - timezone.now()
-        if left is not None and left <= timedelta():
+        is_expired = left is not None and left <= timedelta()
+        if self.problem == self.Problem.REVOKED or (self.problem and not is_expired):
+            return self.Status(self.problem)
+        if is_expired:
             return self.Status.EXPIRED
         if left is not None and left <= EXPIRING:
             return self.Status.EXPIRING
         return self.Status.CONNECTED
+
+    @property
+    def days_left(self) -> int | None:
+        """Until the token ends, begun days included; 0 once it has. None when nobody knows."""
+        if self.access_token is None or self.token_expires_at is None:
+            return None
+        left = self.token_expires_at - timezone.now()
+        return max(math.ceil(left / timedelta(days=1)), 0)
 
     @property
     def can_send(self) -> bool:
@@ -186,6 +252,62 @@ class Account(models.Model):
 
     def is_owned_by(self, user: User) -> bool:
         return self.memberships.filter(user=user, role=Role.OWNER).exists()
+
+
+class DeletionRequest(models.Model):
+    """Somebody's wish that accounts be deleted, and the job of the worker that does it.
+
+    Who has the code may see how far it is; only its digest is stored. What has gone is counted
+    in the transaction that deleted it.
+    """
+
+    class AskedBy(models.TextChoices):
+        OWNER = "owner", "An owner, here"
+        INSTAGRAM = "instagram", "Instagram, for its user"
+
+    class State(models.TextChoices):
+        UNDER_WAY = "under_way", "Under way"
+        DONE = "done", "Done"
+        NOTHING = "nothing", "Nothing was stored"
+        OUTDATED = "outdated", "Older than the connection"
+
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    asked_by = models.CharField(max_length=16, choices=AskedBy)
+    state = models.CharField(max_length=16, choices=State, default=State.UNDER_WAY)
+    requested_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True)
+
+    # What has gone so far.
+    accounts_deleted = models.PositiveIntegerField(default=0)
+    members = models.PositiveIntegerField(default=0, help_text="Who had access.")
+    conversations = models.PositiveIntegerField(default=0)
+    messages = models.PositiveIntegerField(default=0)
+    files = models.PositiveIntegerField(default=0)
+    notifications = models.PositiveIntegerField(
+        default=0, help_text="What Instagram had sent, as it was stored."
+    )
+
+    class Meta:
+        db_table = "deletion_requests"
+        ordering = ["-requested_at"]
+
+    def __str__(self) -> str:
+        return f"deletion {self.pk}"
+
+    @classmethod
+    def issue(cls, asked_by: str, **fields) -> tuple["DeletionRequest", str]:
+        """A new row and its code, which is stored nowhere."""
+        code = secrets.token_hex(16)  # Instagram wants letters and digits.
+        return cls.objects.create(asked_by=asked_by, digest=digest(code), **fields), code
+
+    def add(self, **gone: int) -> None:
+        """Count what goes; belongs into the transaction that deletes it."""
+        changes = {name: F(name) + count for name, count in gone.items()}
+        DeletionRequest.objects.filter(pk=self.pk).update(**changes)
+
+    def finish(self) -> None:
+        under_way = DeletionRequest.objects.filter(pk=self.pk, state=self.State.UNDER_WAY)
+        under_way.update(state=self.State.DONE, finished_at=timezone.now())
 
 
 class Role(models.TextChoices):

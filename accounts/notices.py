@@ -1,4 +1,4 @@
-"""Tells people of accounts whose token this site had to forget, or is going to."""
+"""Tells people of accounts whose token this site had to forget, or is going to; or that ends."""
 
 import logging
 from itertools import groupby
@@ -13,7 +13,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 
-from .models import Account, Membership, User
+from .models import Account, Membership, Role, User
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +42,20 @@ def clearing_announced(pks: list[str], **signal: Any) -> int:
     return _tell(pks, "Soon to be reconnected: {}", "accounts/reset_announced_email.txt")
 
 
-def _tell(pks: list[str], subject: str, template: str) -> int:
-    """One mail to each member who has an address, about all their accounts among `pks`."""
+def token_trouble(pks: list[str]) -> int:
+    """Tell the owners that only they can keep these accounts connected. Changes nothing."""
+    return _tell(pks, "Please reconnect {}", "accounts/token_email.txt", role=Role.OWNER)
+
+
+def _tell(pks: list[str], subject: str, template: str, **members: Any) -> int:
+    """One mail to each member who has an address, about all their accounts among `pks`.
+
+    `members` narrows down to whom.
+    """
     if not settings.EMAIL_IS_CONFIGURED:
         return 0
     concerned = (
-        Membership.objects.filter(account__in=pks, user__is_active=True)
+        Membership.objects.filter(account__in=pks, user__is_active=True, **members)
         .exclude(user__email="")
         .select_related("user", "account")
         .order_by("user_id", "account__username")

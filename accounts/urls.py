@@ -30,6 +30,14 @@ urlpatterns = [
     path("accounts/<slug:pk>/reconnect", views.connect, name="reconnect"),
     path("accounts/<slug:pk>/subscribe", views.subscribe, name="subscribe"),
     path("accounts/<slug:pk>/disconnect", views.disconnect, name="disconnect"),
+    path("accounts/<slug:pk>/leave", views.leave, name="leave"),
     path("accounts/<slug:pk>/invite", views.invite, name="invite"),
     path("oauth/instagram/callback", views.oauth_callback, name="oauth_callback"),
+    path("oauth/instagram/deauthorize", views.deauthorize, name="deauthorize"),
+    path("oauth/instagram/data-deletion", views.data_deletion, name="data_deletion"),
+    path(
+        "oauth/instagram/data-deletion/<slug:code>",
+        views.data_deletion_status,
+        name="data_deletion_status",
+    ),
 ]

@@ -1,5 +1,6 @@
-"""The account list, the way to Instagram and back, and who may come in."""
+"""The account list, the way to Instagram and back, who may come in, and what is taken back."""
 
+import logging
 import secrets
 
 from django.conf import settings
@@ -9,10 +10,11 @@ from django.contrib.auth import views as auth
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import Http404
+from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import (
     require_GET,
     require_http_methods,
@@ -20,9 +22,11 @@ from django.views.decorators.http import (
     require_safe,
 )
 
-from . import connecting
+from . import connecting, deletion, signed_requests
 from .forms import InvitationForm, NewColleagueForm
-from .models import Account, Invitation, TokenUnreadable
+from .models import Account, DeletionRequest, Invitation, Role, TokenUnreadable, digest
+
+logger = logging.getLogger(__name__)
 
 BROWSER_COOKIE = "connect_browser"
 INVITATION = "invitation"
@@ -51,9 +55,11 @@ def account_list(request):
 @require_GET
 def account(request, pk):
     account = get_object_or_404(Account.objects.for_user(request.user), pk=pk)
+    memberships = list(account.memberships.select_related("user").order_by("created_at"))
     context = {
         "account": account,
-        "memberships": account.memberships.select_related("user").order_by("created_at"),
+        "memberships": memberships,
+        "owners": sum(membership.role == Role.OWNER for membership in memberships),
         "is_owner": account.is_owned_by(request.user),
         "invitation_form": InvitationForm(),
     }
@@ -63,7 +69,7 @@ def account(request, pk):
 @login_required
 @require_POST
 def connect(request, pk=None):
-    account = _owned_account(request, pk) if pk else None
+    account = owned_account(request, pk) if pk else None
     browser = request.COOKIES.get(BROWSER_COOKIE) or secrets.token_urlsafe(32)
     try:
         response = redirect(connecting.begin(request.user, browser, account))
@@ -98,7 +104,7 @@ def oauth_callback(request):
 @login_required
 @require_POST
 def subscribe(request, pk):
-    account = _owned_account(request, pk)
+    account = owned_account(request, pk)
     try:
         warning = connecting.retry_subscription(account)
     except TokenUnreadable as exc:
@@ -107,13 +113,13 @@ def subscribe(request, pk):
         messages.error(request, warning)
     else:
         messages.success(request, f"New messages to @{account.username} arrive here now.")
-    return redirect(account)
+    return redirect("account_health", pk) if "health" in request.POST else redirect(account)
 
 
 @login_required
 @require_POST
 def disconnect(request, pk):
-    account = _owned_account(request, pk)
+    account = owned_account(request, pk)
     connecting.disconnect(account)
     messages.success(
         request, f"@{account.username} is disconnected. Its conversations are still here."
@@ -123,8 +129,24 @@ def disconnect(request, pk):
 
 @login_required
 @require_POST
+def leave(request, pk):
+    account = get_object_or_404(Account.objects.for_user(request.user), pk=pk)
+    try:
+        is_disconnected = deletion.leave(account, request.user)
+    except deletion.MustStay as exc:
+        messages.error(request, str(exc))
+        return redirect(account)
+    text = f"You no longer answer for @{account.username}."
+    if is_disconnected:
+        text += " It is disconnected, since you were the last. Its conversations are kept."
+    messages.success(request, text)
+    return redirect("account_list")
+
+
+@login_required
+@require_POST
 def invite(request, pk):
-    account = _owned_account(request, pk)
+    account = owned_account(request, pk)
     form = InvitationForm(request.POST)
     if not form.is_valid():
         raise Http404
@@ -169,7 +191,49 @@ def invitation(request):
     return render(request, "accounts/invitation.html", context)
 
 
-def _owned_account(request, pk):
+@csrf_exempt
+@require_POST
+def deauthorize(request):
+    """Meta's callback: an owner removed the app at Instagram."""
+    try:
+        deletion.deauthorize(_signed_request(request))
+    except signed_requests.NotGenuine as exc:
+        return _not_genuine(request, exc)
+    return HttpResponse("OK", content_type="text/plain")
+
+
+@csrf_exempt
+@require_POST
+def data_deletion(request):
+    """Meta's callback: an owner wants gone what is stored here."""
+    try:
+        code = deletion.delete_for_instagram(_signed_request(request))
+    except signed_requests.NotGenuine as exc:
+        return _not_genuine(request, exc)
+    url = settings.PUBLIC_BASE_URL + reverse("data_deletion_status", args=[code])
+    return JsonResponse({"url": url, "confirmation_code": code})
+
+
+@never_cache
+@require_safe
+def data_deletion_status(request, code):
+    """For whoever has the code, logged in or not."""
+    wish = get_object_or_404(DeletionRequest, digest=digest(code))
+    response = render(request, "accounts/data_deletion_status.html", {"wish": wish})
+    response.headers["X-Robots-Tag"] = "noindex, nofollow"
+    return response
+
+
+def _signed_request(request):
+    return signed_requests.read(request.POST.get("signed_request", ""))
+
+
+def _not_genuine(request, exc):
+    logger.warning("%s refused: %s", request.path, exc)
+    return HttpResponse(str(exc), status=exc.status, content_type="text/plain")
+
+
+def owned_account(request, pk):
     """The account, for its owner; 404 for strangers, 403 for members."""
     account = get_object_or_404(Account.objects.for_user(request.user), pk=pk)
     if not account.is_owned_by(request.user):

@@ -225,6 +225,7 @@ class SecurityEvent(models.Model):
         CONNECTED = "connected", "Account connected"
         DISCONNECTED = "disconnected", "Account disconnected"
         DECRYPTION_FAILED = "decryption_failed", "Token could not be opened"
+        REFRESH_FAILED = "refresh_failed", "Token could not be refreshed"
         LOGGED_IN = "logged_in", "Login"
         LOGIN_FAILED = "login_failed", "Login failed"
         EXPORTED = "exported", "Security events exported"

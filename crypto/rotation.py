@@ -218,7 +218,8 @@ class _Rotating:
     def _was_committed(self) -> bool:
         """What became of a commit that failed or was interrupted. Raises OutcomeUnknown."""
         try:
-            connection.close_if_unusable_or_obsolete()
+            # Anew: this one may be lost, or left in a transaction that nobody knows of.
+            connection.close()
             with transaction.atomic():
                 lock(self.columns, COMMIT_WAIT)  # The server may still be at it.
                 return Census.objects.filter(taken_at=self.result.census.taken_at).exists()

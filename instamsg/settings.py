@@ -104,6 +104,8 @@ if IS_SQLITE:
         "transaction_mode": "IMMEDIATE",
         "init_command": SQLITE_PRAGMAS,
     }
+    # Opening takes longer than most requests need; a file put in its place is noticed in time.
+    DATABASES["default"]["CONN_MAX_AGE"] = 60
 else:
     DATABASES["default"]["OPTIONS"] |= {
         "connect_timeout": DATABASE_WAIT,
@@ -117,6 +119,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 WEBHOOK_RETENTION_DAYS = env.int("WEBHOOK_RETENTION_DAYS", default=30)
 MEDIA_ROOT = Path(env.str("MEDIA_ROOT", default=str(BASE_DIR / "media")))
+MEDIA_RETENTION_DAYS = env.int("MEDIA_RETENTION_DAYS", default=0)  # 0: for ever
 
 # --- The task queue: a hint to look at the rows, which are the truth ------------------------------
 

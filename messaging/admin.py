@@ -1,7 +1,16 @@
 from django.contrib import admin
 from django.utils.text import Truncator
 
-from .models import Attachment, Conversation, InboundEvent, Message, WebhookEvent
+from .models import (
+    Attachment,
+    Conversation,
+    FileToDelete,
+    HistorySync,
+    InboundEvent,
+    Message,
+    MissingMessage,
+    WebhookEvent,
+)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -61,6 +70,32 @@ class InboundEventAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request):
         return super().get_queryset(request).defer("webhook__body")
+
+
+@admin.register(MissingMessage)
+class MissingMessageAdmin(ReadOnlyAdmin):
+    list_display = ["id", "account", "mid", "due_at", "attempts"]
+    list_filter = ["account"]
+    list_select_related = ["account"]
+    search_fields = ["=id", "=mid"]
+
+
+@admin.register(HistorySync)
+class HistorySyncAdmin(ReadOnlyAdmin):
+    list_display = [
+        "id", "account", "reason", "state", "started_at", "finished_at", "conversations_seen",
+        "messages_seen", "messages_new",
+    ]  # fmt: skip
+    list_filter = ["state", "reason", "account"]
+    list_select_related = ["account"]
+    search_fields = ["=id", "account__username"]
+
+
+@admin.register(FileToDelete)
+class FileToDeleteAdmin(ReadOnlyAdmin):
+    list_display = ["name", "due_at", "attempts"]
+    list_filter = ["due_at"]
+    search_fields = ["name"]
 
 
 @admin.register(Conversation)

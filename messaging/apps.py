@@ -6,7 +6,11 @@ class MessagingConfig(AppConfig):
 
     def ready(self):
         from accounts.connecting import account_connected
+        from accounts.deletion import deletion_begun
 
-        from . import sending
+        from . import deletion, history, ledger, sending
 
         account_connected.connect(sending.go_on, dispatch_uid="sending")
+        account_connected.connect(ledger.route_again, dispatch_uid="ledger")
+        account_connected.connect(history.go_on, dispatch_uid="history")
+        deletion_begun.connect(deletion.go_on, dispatch_uid="deletion")

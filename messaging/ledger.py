@@ -120,9 +120,7 @@ def _insert_into_postgresql(body: bytes, deadline: float) -> None:
 
 
 def _insert_into_sqlite(body: bytes, deadline: float) -> None:
-    with _one_of_us(deadline), connection.cursor() as cursor:
-        # SQLite's own wait sleeps in growing steps and misses the rests of the worker.
-        cursor.execute("PRAGMA busy_timeout = 0")
+    with _one_of_us(deadline), _without_waiting():
         while True:
             try:
                 WebhookEvent.objects.create(body=body)
@@ -131,6 +129,17 @@ def _insert_into_sqlite(body: bytes, deadline: float) -> None:
                 if time.monotonic() > deadline:
                     raise
             time.sleep(0.001)
+
+
+@contextmanager
+def _without_waiting() -> Iterator[None]:
+    """SQLite's own wait sleeps in growing steps and misses the rests of the worker."""
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout = 0")
+        try:
+            yield
+        finally:  # Whoever has the connection next waits as usual.
+            cursor.execute(f"PRAGMA busy_timeout = {settings.DATABASE_WAIT * 1000}")
 
 
 @contextmanager

@@ -4,20 +4,18 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Self
 
-from django.db import models, transaction
+from django.db import connection, models
 from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Account, User
 
-from . import wire
+from . import media_policy, media_types, wire
 from .queues import Queued, QueuedQuerySet
 
 WINDOW = timedelta(hours=24)
 """How long after the participant's last message an account may answer."""
-
-UNREAD = Q(last_inbound_change__gt=F("read_change"))
 
 
 class State(models.TextChoices):
@@ -111,9 +109,38 @@ class InboundEvent(Queued):
         return wire.read(bytes(self.webhook.body))[self.position]
 
 
+PERSON_WANTED = Q(person_told_at=None, last_inbound_at__isnull=False) | Q(
+    last_inbound_at__gt=F("person_told_at")
+)
+"""They have written, and Instagram has not said since who they are."""
+
+
 class ConversationQuerySet(models.QuerySet):
     def for_user(self, user: User) -> Self:
         return self.filter(account__in=Account.objects.for_user(user))
+
+    def begun(self) -> Self:
+        """Those with a message: a reading or a reaction alone shows nobody anything."""
+        return self.filter(last_message_at__isnull=False)
+
+    def news(self, user: User, account: str = "") -> tuple[int, int, int]:
+        """How many conversations have begun, the sum of their changes, and how many are unread,
+        of one account (acc_…) or of all that `user` sees.
+
+        By hand: open pages ask this all day long, and the ORM takes longer to write the query
+        than a database to answer it.
+        """
+        sql = """
+            SELECT COUNT(*), COALESCE(SUM(change), 0),
+                COALESCE(SUM(CASE WHEN last_inbound_change > read_change THEN 1 ELSE 0 END), 0)
+            FROM conversations
+            WHERE last_message_at IS NOT NULL AND (%s = '' OR account_id = %s)
+                AND account_id IN (SELECT account_id FROM memberships WHERE user_id = %s)
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [account, account, user.pk])
+            count, changes, unread = cursor.fetchone()
+        return count, int(changes), unread
 
     def for_inbox(self) -> Self:
         """With all that one line of the list shows, the latest first."""
@@ -126,6 +153,7 @@ class ConversationQuerySet(models.QuerySet):
                 latest_direction=Subquery(latest.values("direction")[:1]),
                 latest_status=Subquery(latest.values("status")[:1]),
                 latest_kind=Subquery(latest.values("attachments__kind")[:1]),
+                latest_unsent=Subquery(latest.values("unsent_at")[:1]),
             )
             .order_by("-last_message_at", "-pk")
         )
@@ -142,7 +170,20 @@ class Conversation(models.Model):
     igsid = models.CharField(max_length=64)
     username = models.CharField(max_length=255, blank=True)
     name = models.CharField(max_length=255, blank=True)
-    person_asked_at = models.DateTimeField(null=True, editable=False)
+    picture = models.FileField(upload_to="people/", blank=True, editable=False)
+    picture_type = models.CharField(max_length=64, blank=True, editable=False)
+
+    # The job of asking who they are.
+    person_told_at = models.DateTimeField(
+        null=True, help_text="When Instagram last said who it is, or that it will not say."
+    )
+    person_due_at = models.DateTimeField(
+        default=timezone.now, editable=False, help_text="Not asked before then."
+    )
+    person_attempts = models.PositiveSmallIntegerField(default=0, editable=False)
+    person_paused_until = models.DateTimeField(
+        null=True, editable=False, help_text="Until then nobody of the account is asked for."
+    )
 
     last_message_at = models.DateTimeField(null=True)
     last_inbound_at = models.DateTimeField(null=True)
@@ -164,7 +205,17 @@ class Conversation(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["account", "igsid"], name="conversation_once")
         ]
-        indexes = [models.Index(fields=["account", "-last_message_at"], name="conversation_latest")]
+        indexes = [
+            models.Index(fields=["account", "-last_message_at"], name="conversation_latest"),
+            models.Index(
+                fields=["person_due_at"], name="conversation_person", condition=PERSON_WANTED
+            ),
+            models.Index(
+                fields=["person_paused_until"],
+                name="conversation_paused",
+                condition=Q(person_paused_until__isnull=False),
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.title
@@ -177,6 +228,14 @@ class Conversation(models.Model):
         return self.name or self.username or f"Customer {self.igsid}"
 
     @property
+    def picture_url(self) -> str:
+        """Where members see the picture, another address for each; empty when there is none."""
+        if not self.picture:
+            return ""
+        version = self.picture.name.rpartition("/")[2][:8]
+        return f"{reverse('picture', args=[self.pk])}?v={version}"
+
+    @property
     def window_closes_at(self) -> datetime | None:
         return self.last_inbound_at and self.last_inbound_at + WINDOW
 
@@ -184,6 +243,13 @@ class Conversation(models.Model):
     def is_open(self) -> bool:
         """Whether the account may answer now."""
         return self.window_closes_at is not None and timezone.now() < self.window_closes_at
+
+    @property
+    def seen_latest(self) -> bool:
+        """Whether the customer has read the last that the account wrote."""
+        latest = self.messages.filter(direction=Message.Direction.OUT).order_by("-timestamp")
+        sent_at = latest.values_list("timestamp", flat=True).first()
+        return bool(self.seen_at and sent_at and sent_at <= self.seen_at)
 
     @property
     def is_unread(self) -> bool:
@@ -205,12 +271,6 @@ class Conversation(models.Model):
         self.change = row.values_list("change", flat=True).get()
         return self.change
 
-    def note_person(self, username: str, name: str) -> None:
-        """Keep what Instagram tells of the participant."""
-        with transaction.atomic():
-            self.next_change()
-            Conversation.objects.filter(pk=self.pk).update(username=username, name=name)
-
 
 def new_message_id() -> str:
     return f"msg_{secrets.token_hex(6)}"
@@ -219,6 +279,10 @@ def new_message_id() -> str:
 class MessageQuerySet(QueuedQuerySet):
     def for_user(self, user: User) -> Self:
         return self.filter(account__in=Account.objects.for_user(user))
+
+    def for_thread(self) -> Self:
+        """With all that a thread shows of them."""
+        return self.select_related("written_by").prefetch_related("attachments")
 
     def before(self, message: "Message") -> Self:
         """Those that stand above `message` in its thread."""
@@ -344,6 +408,7 @@ class Attachment(Queued):
         STORED = "stored", "Stored"
         UNAVAILABLE = "unavailable", "Unavailable"
         NOT_KEPT = "not_kept", "Not kept"
+        EXPIRED = "expired", "No longer kept"
 
     public_id = models.CharField(
         max_length=32, unique=True, default=new_attachment_id, editable=False
@@ -357,6 +422,9 @@ class Attachment(Queued):
     file = models.FileField(upload_to="attachments/", blank=True)
     content_type = models.CharField(max_length=64, blank=True)
     error = models.TextField(blank=True)
+
+    NOT_FETCHED = "It could not be fetched."
+    """The error of one that may yet be had."""
 
     objects = AttachmentQuerySet.as_manager()
 
@@ -380,7 +448,31 @@ class Attachment(Queued):
 
     @property
     def is_image(self) -> bool:
-        return self.state == self.State.STORED and self.content_type.startswith("image/")
+        return self.state == self.State.STORED and self.content_type in media_types.RASTER
+
+    @property
+    def is_video(self) -> bool:
+        return self.state == self.State.STORED and self.content_type.startswith("video/")
+
+    @property
+    def is_audio(self) -> bool:
+        return self.state == self.State.STORED and self.content_type.startswith("audio/")
+
+    @property
+    def link(self) -> str:
+        """Where a person's own browser may look at what is not kept here; often empty."""
+        if self.state not in (self.State.NOT_KEPT, self.State.UNAVAILABLE):
+            return ""
+        return media_policy.link(self.kind, self.url, self.message.timestamp)
+
+    @property
+    def can_be_tried(self) -> bool:
+        """Whether asking for the file once more may help: it was not refused, and is not old."""
+        return (
+            self.state == self.State.UNAVAILABLE
+            and self.error == self.NOT_FETCHED
+            and timezone.now() < self.message.timestamp + media_policy.LINKS_LIVE
+        )
 
 
 class FileToDelete(Queued):
@@ -395,6 +487,29 @@ class FileToDelete(Queued):
         return self.name
 
 
+class MissingMessageQuerySet(QueuedQuerySet):
+    def due(self) -> Self:
+        return super().due().askable()
+
+    def askable(self) -> Self:
+        """One of each account at a time, and none of an account that is being walked through, or
+        just was: the walk finds it too, and of both together Instagram takes two calls a second.
+        """
+        same = MissingMessage.objects.filter(account=OuterRef("account"))
+        earlier = Q(due_at__lt=OuterRef("due_at"))
+        earlier |= Q(due_at=OuterRef("due_at"), pk__lt=OuterRef("pk"))
+        under_way = Q(lease__isnull=False, due_at__gt=timezone.now())
+        just_now = timezone.now() - timedelta(seconds=1)
+        walks = HistorySync.objects.filter(account=OuterRef("account"))
+        walks = walks.filter(Q(finished_at=None) | Q(finished_at__gt=just_now))
+        return self.filter(
+            ~Exists(same.filter(earlier)),
+            ~Exists(same.filter(under_way)),
+            ~Exists(walks),
+            account__in=Account.objects.worth_trying(),
+        )
+
+
 class MissingMessage(Queued):
     """A message that Instagram spoke of, and that has not come: it is asked for."""
 
@@ -402,9 +517,73 @@ class MissingMessage(Queued):
     mid = models.CharField(max_length=512)
     mid_digest = models.BinaryField(max_length=16)
 
+    objects = MissingMessageQuerySet.as_manager()
+
     class Meta:
         db_table = "missing_messages"
         constraints = [models.UniqueConstraint(fields=["mid_digest"], name="missing_once")]
 
     def __str__(self) -> str:
         return f"missing message {self.pk}"
+
+
+class HistorySync(Queued):
+    """One walk through an account's recent conversations, as Instagram has them.
+
+    As a job it is due for its next call until it has ended; `cursor` says where it is.
+    """
+
+    class Reason(models.TextChoices):
+        CONNECTED = "connected", "The account was connected"
+        RECONNECTED = "reconnected", "The account was reconnected"
+        ASKED = "asked", "Somebody asked for it"
+        OUTAGE = "outage", "No webhook came for a long time"
+        KEY_RECOVERED = "key_recovered", "The access token could not be read for a while"
+
+    class State(models.TextChoices):
+        PENDING = "pending", "Begins soon"
+        RUNNING = "running", "Under way"
+        FINISHED = "finished", "Finished"
+        FAILED = "failed", "Stopped"
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="history_syncs")
+    reason = models.CharField(max_length=16, choices=Reason)
+    state = models.CharField(max_length=16, choices=State, default=State.PENDING)
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True, help_text="When it ended, well or not.")
+    since = models.DateTimeField(help_text="Conversations without news since then are passed over.")
+    cursor = models.JSONField(default=dict, editable=False)
+    page_size = models.PositiveSmallIntegerField(default=10, editable=False)
+    failures = models.PositiveSmallIntegerField(default=0, help_text="In a row.")
+    conversations_seen = models.PositiveIntegerField(default=0)
+    messages_seen = models.PositiveIntegerField(default=0)
+    messages_new = models.PositiveIntegerField(default=0, help_text="Were not here, now they are.")
+    messages_left = models.PositiveIntegerField(
+        default=0, help_text="Are not here, and Instagram no longer tells what they say."
+    )
+    error = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "history_syncs"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["account"], condition=Q(finished_at=None), name="history_sync_one_at_a_time"
+            )
+        ]
+        indexes = [
+            models.Index(
+                fields=["due_at"], name="history_sync_due", condition=Q(due_at__isnull=False)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"walk {self.pk}"
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.finished_at is None
+
+    @property
+    def gaps_found(self) -> int:
+        return self.messages_new + self.messages_left

@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -38,8 +39,12 @@ class PinnedAdapter(HTTPAdapter):
 
 
 @contextmanager
-def get(url: str, *, allow: Callable[[SplitResult], bool]) -> Iterator[requests.Response]:
+def get(
+    url: str, *, allow: Callable[[SplitResult], bool], until: float
+) -> Iterator[requests.Response]:
     """The answer to GET `url`, not yet read; redirects are followed and checked anew.
+
+    `until` is the moment of the monotonic clock after which nothing more is waited for.
 
     `allow` says whether an address may be asked at all; where it answers True for a plain-http
     address, the private-network rule does not apply (the offline sandbox). Raises Forbidden, or
@@ -50,6 +55,9 @@ def get(url: str, *, allow: Callable[[SplitResult], bool]) -> Iterator[requests.
         if not allow(parts):
             raise Forbidden(f"{parts.scheme}://{parts.hostname} is not a host to fetch from")
         address = _resolve(parts)
+        left = until - time.monotonic()
+        if left <= 0:
+            raise requests.Timeout("it redirects too slowly")
         with requests.Session() as session:
             session.trust_env = False
             # requests would read a redirect's body, however long, even when it follows none.
@@ -57,8 +65,9 @@ def get(url: str, *, allow: Callable[[SplitResult], bool]) -> Iterator[requests.
             session.mount(f"{parts.scheme}://", PinnedAdapter(address))
             answer = session.get(
                 url,
-                headers={"Host": parts.netloc},
-                timeout=TIMEOUT,
+                # Unpacked, a small answer could be as large as memory.
+                headers={"Host": parts.netloc, "Accept-Encoding": "identity"},
+                timeout=min(TIMEOUT, left),
                 stream=True,
                 allow_redirects=False,
             )

@@ -43,13 +43,17 @@ MESSAGE_FIELDS = [
 
 
 class Told(NamedTuple):
-    """An event, and where it belongs. `igsid` is empty when the event does not say."""
+    """An event, and where it belongs. `igsid` is empty when the event does not say.
+
+    `is_old` for a message that is no news to anybody: nobody is told of it.
+    """
 
     event: Event
     account_id: str
     igsid: str
     digest: bytes | None
     received_at: datetime
+    is_old: bool = False
 
     @property
     def moment(self) -> datetime:
@@ -215,12 +219,14 @@ def _content(board: Board, told: Told) -> str:
             media.attachment(message, position, item)
             for position, item in enumerate(event.attachments)
         ]
-        if not message.is_out:
+        if not message.is_out and not told.is_old:
             conversation.last_inbound_change = board.note(conversation)
     elif message.unsent_at:
         board.unsent.add(digest)  # Its body came late, and must not stay.
     elif message.is_from_here and event.kind == Kind.ECHO:
         _confirm(board, message, told)
+    elif message.context.get("read_back") and not event.context.get("read_back"):
+        _complete(board, message, told)
     _note_times(board, conversation, message)
     if referral := event.context.get("referral"):
         _came_by(board, conversation, referral, told.moment)
@@ -364,15 +370,35 @@ def _our_own(board: Board, told: Told) -> Message | None:
 
 def _confirm(board: Board, message: Message, told: Told) -> None:
     """Our own message as Instagram has it: sent, under this id, at this time."""
+    # What is read back knows whole seconds only: of our own messages we know more.
+    moment = message.timestamp if told.event.context.get("read_back") else told.moment
     if (message.status, message.timestamp, message.mid) == (
-        Status.SENT, told.moment, told.event.mid
+        Status.SENT, moment, told.event.mid
     ):  # fmt: skip
         return
     message.mid, message.mid_digest = told.event.mid, told.digest
     message.status, message.error = Status.SENT, ""
-    message.timestamp = told.moment
+    message.timestamp = moment
     message.due_at = message.lease = None
     board.touch(message)
+
+
+def _complete(board: Board, message: Message, told: Told) -> None:
+    """The webhook of a message that was read back before it came: it tells more, and counts."""
+    event = told.event
+    message.timestamp, message.context = told.moment, event.context
+    if message.edited_at is None:
+        message.text = event.text or ""
+    board.touch(message)
+    stored = Attachment.objects.filter(message__mid_digest=told.digest)
+    waiting = [one for one in board.attachments if one.message is message]
+    if [one.kind for one in (*stored, *waiting)] != [item.kind for item in event.attachments]:
+        media.forget(stored)
+        board.attachments = [one for one in board.attachments if one.message is not message]
+        board.attachments += [
+            media.attachment(message, position, item)
+            for position, item in enumerate(event.attachments)
+        ]
 
 
 def _note_times(board: Board, conversation: Conversation, message: Message) -> None:

@@ -1,13 +1,22 @@
-"""What the workers run on their own: a look at each queue every minute, a census each night."""
+"""What the workers run on their own: a look at each queue and at the tokens, a nightly census."""
 
 from huey import crontab
 from huey.contrib.djhuey import db_periodic_task
 
+from accounts import token_alerts, token_watch
 from crypto import census
 
-from . import inbound, media, participants, sending
+from . import deletion, history, inbound, ledger, media, participants, sending
 
-QUEUES = (inbound.process, sending.send, media.fetch, participants.ask)
+QUEUES = (
+    inbound.process,
+    sending.send,
+    media.fetch,
+    media.delete_files,
+    participants.ask,
+    deletion.delete,
+    history.sync,
+)
 
 
 @db_periodic_task(crontab())
@@ -18,6 +27,32 @@ def sweep() -> None:
     """
     for queue in QUEUES:
         queue.start()
+
+
+@db_periodic_task(crontab(minute="*/10"))
+def watch_tokens() -> None:
+    """Refresh the access tokens that are due, and tell of those that this does not help.
+
+    Two workers may both do so: the account's row decides who refreshes it, and who tells.
+    """
+    token_watch.refresh_due()
+    token_alerts.send()
+
+
+@db_periodic_task(crontab(minute="5-59/10"))
+def look_for_gaps() -> None:
+    """Look through recent conversations again where messages may have been lost.
+
+    Two workers may both do so: an account has one walk at a time.
+    """
+    history.look()
+
+
+@db_periodic_task(crontab(minute="40"))
+def prune() -> None:
+    """Delete webhooks older than WEBHOOK_RETENTION_DAYS, and files than MEDIA_RETENTION_DAYS."""
+    ledger.prune()
+    media.prune()
 
 
 @db_periodic_task(crontab(hour="3", minute="20"))

@@ -1,6 +1,6 @@
 from django.urls import path, re_path
 
-from . import views
+from . import account_views, media_views, views
 
 urlpatterns = [
     path("", views.inbox, name="inbox"),
@@ -13,6 +13,11 @@ urlpatterns = [
         views.mark,
         name="mark",
     ),
-    path("media/<slug:public_id>", views.media, name="media"),
+    path("accounts/<slug:pk>/health", account_views.health, name="account_health"),
+    path("accounts/<slug:pk>/history", account_views.look_for_missed, name="look_for_missed"),
+    path("accounts/<slug:pk>/delete", account_views.delete, name="account_delete"),
+    path("conversations/<int:pk>/picture", media_views.picture, name="picture"),
+    path("media/<slug:public_id>", media_views.attachment, name="media"),
+    path("media/<slug:public_id>/again", media_views.try_again, name="media_again"),
     path("webhooks/instagram", views.webhook, name="webhook"),
 ]

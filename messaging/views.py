@@ -7,8 +7,7 @@ from uuid import uuid4
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import RequestDataTooBig
-from django.db.models import Count, Sum
-from django.http import FileResponse, Http404, HttpResponse, HttpResponseForbidden
+from django.http import Http404, HttpResponse, HttpResponseForbidden
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -16,9 +15,9 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts.models import Account
 
-from . import ledger, sending, signatures
+from . import ledger, sending, signatures, wire
 from .forms import ReplyForm
-from .models import UNREAD, Attachment, Conversation, Message
+from .models import Conversation, Message
 
 logger = logging.getLogger(__name__)
 
@@ -134,8 +133,9 @@ def conversation_updates(request, pk):
     after = _number(request, "after")
     if conversation.change <= after:
         return HttpResponse(status=204)
-    changed = conversation.messages.filter(change__gt=after).select_related("written_by")
-    thread = list(changed.prefetch_related("attachments").order_by("change", "pk")[:NEWS])
+    changed = conversation.messages.for_thread().filter(change__gt=after)
+    thread = list(changed.order_by("change", "pk")[:NEWS])
+    _attach_quoted(conversation, thread)
     context = {"conversation": conversation, "thread": thread}
     response = render(request, "messaging/_updates.html", context)
     # After a long absence the rest comes with the next question.
@@ -152,43 +152,22 @@ def inbox_updates(request):
     """The list of conversations, when it is not the one that the page knows; else 204."""
     if not request.user.is_authenticated:
         return HttpResponse(status=401)
-    context = _list_context(request)
-    if request.GET.get("after") == context["list_change"]:
+    # Asked by every open page every few seconds, and mostly in vain: nothing else until then.
+    if request.GET.get("after") == _news(request)["list_change"]:
         return HttpResponse(status=204)
+    context = _list_context(request)
     response = render(request, "messaging/_conversations.html", context)
     response.headers["X-Change"] = context["list_change"]
     return response
 
 
-@login_required
-@require_GET
-def media(request, public_id):
-    attachment = get_object_or_404(
-        Attachment.objects.for_user(request.user),
-        public_id=public_id,
-        state=Attachment.State.STORED,
-    )
-    try:
-        file = attachment.file.open()
-    except FileNotFoundError:
-        raise Http404 from None
-    return FileResponse(
-        file,
-        as_attachment=not attachment.is_image,
-        content_type=attachment.content_type,
-        headers={
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "private, max-age=86400",
-        },
-    )
-
-
 def _conversation_page(request, conversation, form, status=200):
-    thread = conversation.messages.select_related("written_by").prefetch_related("attachments")
+    thread = conversation.messages.for_thread()
     if before := _number(request, "before"):
         first = get_object_or_404(conversation.messages, pk=before)
         thread = thread.before(first)
     latest = list(thread.order_by("-timestamp", "-pk")[: PAGE + 1])
+    _attach_quoted(conversation, latest)
     context = _list_context(request) | {
         "conversation": conversation,
         "form": form,
@@ -199,28 +178,48 @@ def _conversation_page(request, conversation, form, status=200):
     return render(request, "messaging/conversation.html", context, status=status)
 
 
+def _attach_quoted(conversation, thread):
+    """Give each message that answers another the one that it answers, if that is here."""
+    own = conversation.account.instagram_account_id
+    digests = {
+        message: wire.mid_digest(own, message.context["reply_to"])
+        for message in thread
+        if "reply_to" in message.context
+    }
+    if digests:
+        found = conversation.messages.for_thread().filter(mid_digest__in=digests.values())
+        by_digest = {bytes(message.mid_digest): message for message in found}
+        for message, digest in digests.items():
+            message.quoted = by_digest.get(digest)
+
+
 def _list_context(request):
     """One page of the list of conversations, and what tells it from a later one."""
-    conversations = Conversation.objects.for_user(request.user)
     accounts = Account.objects.for_user(request.user)
-    if chosen := request.GET.get("account"):
-        if not chosen.isprintable():
-            raise Http404
+    conversations = Conversation.objects.for_user(request.user).begun()
+    news = _news(request)
+    chosen = request.GET.get("account")
+    if chosen:
         conversations = conversations.filter(account=get_object_or_404(accounts, pk=chosen))
-    seen = conversations.aggregate(
-        count=Count("pk"), changes=Sum("change"), unread=Count("pk", filter=UNREAD)
-    )
     page = min(max(1, _number(request, "page")), MOST)
-    found = conversations.for_inbox()[(page - 1) * PAGE : page * PAGE]
     return {
-        "conversations": found,
+        "conversations": conversations.for_inbox()[(page - 1) * PAGE : page * PAGE],
         "accounts": accounts,
         "chosen_account": chosen,
-        "unread": seen["unread"],
-        "list_change": f"{seen['count']}-{seen['changes'] or 0}-{seen['unread']}",
         "page": page,
-        "has_more": page * PAGE < seen["count"],
+        "has_more": page * PAGE < news["count"],
+        **news,
     }
+
+
+def _news(request):
+    """How many conversations the list has, how many are unread, and what tells it from a later
+    list."""
+    chosen = request.GET.get("account", "")
+    if not chosen.isprintable():
+        raise Http404
+    count, changes, unread = Conversation.objects.news(request.user, chosen)
+    return {"count": count, "unread": unread, "list_change": f"{count}-{changes}-{unread}"}
 
 
 def _number(request, name):

@@ -105,7 +105,7 @@ class Event:
     attachments: tuple[AttachmentEvent, ...] = ()
     context: dict[str, Any] = field(default_factory=dict)
     """Around content: what it answers (`reply_to`, a mid, or `story`), `payload`, `referral`,
-    `standby`."""
+    `standby`; `read_back` when no webhook told of it."""
     number: int = 0
     """Of an edit: how many there have been."""
     emoji: str = ""

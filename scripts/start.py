@@ -33,7 +33,7 @@ from _processes import OWN_GROUP, Processes
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = (
     "granian --interface wsgi instamsg.wsgi:application --host 127.0.0.1 --workers 1 "
-    "--blocking-threads 32 --backpressure 64 --log-level error"
+    "--blocking-threads 32 --log-level error"
 )
 
 PATIENCE = 60

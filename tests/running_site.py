@@ -112,7 +112,7 @@ class RunningSite:
         self.web = self._start(
             str(granian), "--interface", "wsgi", "instamsg.wsgi:application",
             "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
-            "--blocking-threads", "32", "--backpressure", "64",
+            "--blocking-threads", "32",
         )  # fmt: skip
         eventually(self._answers)
 

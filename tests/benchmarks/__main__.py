@@ -11,10 +11,13 @@ from pathlib import Path
 
 NAMES = [
     "accept",
+    "backlog",
+    "scale",
+    "polls",
+    "losses",
     "ledger_file",
     "lists",
     "derive",
-    "projection",
     "redaction",
     "rotation",
     "rotation_waits",

@@ -1,123 +1,186 @@
-"""Webhooks through the real web process while a worker drains them, beside bare commits."""
+"""Webhooks through the real web process, beside a bare Django view under the same server.
+
+The site's worker is idle in one case, keeps up with what comes in another, and works off a
+backlog in the third.
+"""
 
 import hashlib
 import hmac
 import http.client
 import os
+import signal
 import sqlite3
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 import psycopg
-from django.conf import settings
 
-from tests.running_site import APP_SECRETS, RunningSite, eventually
+from tests.running_site import APP_SECRETS, RunningSite, eventually, free_port
 
 from .bodies import body
 from .measuring import Figures, Table, interleave, waits
 
-CUSTOMERS = [str(9000 + n) for n in range(20)]
+CUSTOMERS = [str(9000 + n) for n in range(500)]
+SCHEMA = {
+    True: "CREATE TABLE IF NOT EXISTS bare (id INTEGER PRIMARY KEY, body BLOB)",
+    False: "CREATE TABLE IF NOT EXISTS bare (id BIGSERIAL PRIMARY KEY, body BYTEA)",
+}
 
 
-def run(seconds: float = 4, rounds: int = 5, senders: tuple[int, ...] = (1, 8)) -> list[Table]:
+def run(
+    seconds: float = 4, rounds: int = 5, connections: int = 8, backlog: int = 20_000
+) -> list[Table]:
     """On SQLite, and on PostgreSQL as well when DATABASE_URL names one."""
     with patch.dict(os.environ):
         server = os.environ.pop("DATABASE_URL", "")
-        tables = [_table("SQLite", seconds, rounds, senders)]
+        tables = [_table("SQLite", seconds, rounds, connections, backlog)]
     if server.startswith(("postgres://", "postgresql://")):
-        tables.append(_table("PostgreSQL", seconds, rounds, senders))
+        tables.append(_table("PostgreSQL", seconds, rounds, connections, backlog))
     return tables
 
 
-def _table(name: str, seconds: float, rounds: int, senders: tuple[int, ...]) -> Table:
+def _table(name: str, seconds: float, rounds: int, connections: int, backlog: int) -> Table:
     with tempfile.TemporaryDirectory() as folder, RunningSite(Path(folder)) as site:
         site.log_in()
         site.connect()
         ((account,),) = site.rows("SELECT instagram_account_id FROM accounts")
-        with closing(_bare_database(site)) as database:
-            cases = {"bare commits": partial(_commits, database, account, seconds)}
-            for n in senders:
-                cases[f"{n} at once"] = partial(_webhooks, site, account, n, seconds)
+        post = partial(_post_all, account, connections, seconds)
+        with _bare_site(site) as port:
+            cases = {
+                "bare Django view": lambda: post(port)[1],
+                "site, worker stopped": partial(_worker_stopped, site, post),
+                "site, worker keeps up": partial(_counted, site, post),
+                "site, worker drains": partial(_draining, site, account, backlog, post),
+            }
             results = interleave(cases, rounds)
-    return Table(f"accept: webhooks stored and answered, on {name}", "per second", results)
+    title = f"accept: {connections} connections, webhooks stored and answered, on {name}"
+    return Table(title, "per second", results)
 
 
-def _bare_database(site: RunningSite) -> sqlite3.Connection | psycopg.Connection:
-    """A connection that commits each statement, as durably as the site does."""
-    if site.database_url.startswith("sqlite"):
-        database = sqlite3.connect(site.folder / "bare.db", isolation_level=None)
-        database.executescript(settings.SQLITE_PRAGMAS)
-        database.execute("CREATE TABLE bare (id INTEGER PRIMARY KEY, body BLOB)")
-    else:
-        database = psycopg.connect(site.database_url, autocommit=True)
-        database.execute("CREATE TABLE bare (id BIGSERIAL PRIMARY KEY, body BYTEA)")
-    return database
+@contextmanager
+def _bare_site(site: RunningSite) -> Iterator[int]:
+    """The yardstick, served as the site is, on a database of its own kind."""
+    port = free_port()
+    environment = {**site.environment, "DJANGO_SETTINGS_MODULE": "tests.benchmarks.bare_settings"}
+    if site.is_sqlite:
+        environment["DATABASE_URL"] = f"sqlite:///{site.folder / 'bare.db'}"
+    _execute(site.is_sqlite, environment["DATABASE_URL"], SCHEMA[site.is_sqlite])
+    before, site.environment = site.environment, environment
+    granian = Path(sys.executable).with_name("granian")
+    process = site._start(
+        str(granian), "--interface", "wsgi", "tests.benchmarks.bare_site:application",
+        "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--blocking-threads", "32",
+    )  # fmt: skip
+    site.environment = before
+    try:
+        eventually(lambda: _answers(port))
+        yield port
+    finally:
+        site.kill(process, signal.SIGTERM)
 
 
-def _commits(
-    database: sqlite3.Connection | psycopg.Connection, account: str, seconds: float
-) -> Figures:
-    mark = "?" if isinstance(database, sqlite3.Connection) else "%s"
-    insert = f"INSERT INTO bare (body) VALUES ({mark})"
-
-    def commit(content: bytes) -> int:
-        database.execute(insert, [content])
-        return 200
-
-    answers = _until(time.monotonic() + seconds, account, commit)
-    return {"per second": len(answers) / seconds, **waits([wait for wait, _ in answers])}
+def _answers(port: int) -> bool:
+    try:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=2)) as connection:
+            connection.request("GET", "/livez")
+            return connection.getresponse().status == 200
+    except OSError:
+        return False
 
 
-def _webhooks(site: RunningSite, account: str, senders: int, seconds: float) -> Figures:
+def _worker_stopped(site: RunningSite, post) -> Figures:
+    site.kill(site.worker, signal.SIGTERM)
+    try:
+        return _counted(site, post, drain=False)
+    finally:
+        site.start_worker()
+        _drained(site)
+
+
+def _draining(site: RunningSite, account: str, backlog: int, post) -> Figures:
+    now = datetime.now(UTC)
+    rows = [
+        (body(account, [CUSTOMERS[n % len(CUSTOMERS)]]), now, "pending", now, 0)
+        for n in range(backlog)
+    ]
+    marks = ", ".join(["?" if site.is_sqlite else "%s"] * 5)
+    insert = (
+        f"INSERT INTO webhook_events (body, received_at, state, due_at, attempts) VALUES ({marks})"
+    )
+    _execute(site.is_sqlite, site.database_url, insert, rows)
+    figures = _counted(site, post, drain=False)
+    ((left,),) = site.rows("SELECT COUNT(*) FROM webhook_events WHERE state = 'pending'")
+    _drained(site)
+    return figures | {"backlog left": left}
+
+
+def _counted(site: RunningSite, post, *, drain: bool = True) -> Figures:
     count = "SELECT COUNT(*) FROM webhook_events"
     ((before,),) = site.rows(count)
-    with ThreadPoolExecutor(senders) as pool:
+    accepted, figures = post(site.port)
+    ((after,),) = site.rows(count)
+    if drain:
+        _drained(site)
+    return figures | {"lost": accepted - (after - before)}
+
+
+def _drained(site: RunningSite) -> None:
+    """The next case is to find an idle worker."""
+    count = "SELECT COUNT(*) FROM webhook_events WHERE state = 'pending'"
+    eventually(lambda: site.rows(count) == [(0,)], 600)
+
+
+def _post_all(account: str, connections: int, seconds: float, port: int) -> tuple[int, Figures]:
+    """How many were accepted, and how long each waited."""
+    with ThreadPoolExecutor(connections) as pool:
         end = time.monotonic() + seconds
-        found = list(pool.map(lambda _: _deliver(site, account, end), range(senders)))
-    stopped = time.monotonic()
+        found = list(pool.map(lambda _: _deliver(port, account, end), range(connections)))
     answers = [answer for mine in found for answer in mine]
     accepted = sum(status == 200 for _, status in answers)
-    # The next case is to find an idle worker.
-    eventually(lambda: site.rows(f"{count} WHERE state = 'pending'") == [(0,)], 300)
-    ((after,),) = site.rows(count)
-    return {
+    return accepted, {
         "per second": accepted / seconds,
         **waits([wait for wait, _ in answers]),
         "not 200": len(answers) - accepted,
-        "lost": accepted - (after - before),
-        "drained after s": time.monotonic() - stopped,
     }
 
 
-def _deliver(site: RunningSite, account: str, end: float) -> list[tuple[float, int]]:
-    """One sender, on one connection that it keeps."""
+def _deliver(port: int, account: str, end: float) -> list[tuple[float, int]]:
+    """One sender, on one connection that it keeps: how long each took, and its status."""
     key = APP_SECRETS.split(",")[0].encode()
-    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=10)
-
-    def post(content: bytes) -> int:
-        signature = hmac.digest(key, content, hashlib.sha256).hex()
-        headers = {"X-Hub-Signature-256": f"sha256={signature}"}
-        connection.request("POST", "/webhooks/instagram", content, headers)
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
-
-    with closing(connection):
-        return _until(end, account, post)
-
-
-def _until(end: float, account: str, take: Callable[[bytes], int]) -> list[tuple[float, int]]:
-    """Give bodies to `take` until `end`: how long each took, and its status."""
     answers: list[tuple[float, int]] = []
-    while (start := time.monotonic()) < end:
-        content = body(account, [CUSTOMERS[len(answers) % len(CUSTOMERS)]])
-        start = time.monotonic()
-        status = take(content)
-        answers.append((time.monotonic() - start, status))
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        while time.monotonic() < end:
+            content = body(account, [CUSTOMERS[len(answers) % len(CUSTOMERS)]])
+            signature = hmac.digest(key, content, hashlib.sha256).hex()
+            headers = {"X-Hub-Signature-256": f"sha256={signature}"}
+            start = time.monotonic()
+            connection.request("POST", "/webhooks/instagram", content, headers)
+            answer = connection.getresponse()
+            answer.read()
+            answers.append((time.monotonic() - start, answer.status))
     return answers
+
+
+def _execute(is_sqlite: bool, url: str, sql: str, rows: list[tuple] | None = None) -> None:
+    if is_sqlite:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database, database:
+            database.execute("PRAGMA journal_mode = WAL")
+            if rows is None:
+                database.execute(sql)
+            else:
+                database.executemany(sql, [(r[0], str(r[1]), r[2], str(r[3]), r[4]) for r in rows])
+        return
+    with psycopg.connect(url) as database, database.cursor() as cursor:
+        if rows is None:
+            cursor.execute(sql)
+        else:
+            cursor.executemany(sql, rows)

@@ -33,7 +33,12 @@ def _list(model: type[models.Model]) -> Figures:
 
 def _plain_model() -> type[models.Model]:
     """The accounts without EncryptedTextField, in a registry of its own: no app sees it."""
-    fields = {field.name: field.clone() for field in Account._meta.local_concrete_fields}
+    fields = {
+        field.name: models.BigIntegerField(null=True, db_column=field.column)
+        if field.is_relation
+        else field.clone()
+        for field in Account._meta.local_concrete_fields
+    }
     column = Account._meta.get_field("access_token").column
     fields["access_token"] = models.TextField(null=True, db_column=column)
 

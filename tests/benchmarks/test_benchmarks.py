@@ -9,14 +9,17 @@ from django.db import connections
 
 from . import (
     accept,
+    backlog,
     derive,
     ledger_file,
     lists,
-    projection,
+    losses,
+    polls,
     redaction,
     rotation,
     rotation_memory,
     rotation_waits,
+    scale,
     sealed_list,
     verdict,
 )
@@ -30,9 +33,22 @@ def figures(table: Table, name: str) -> set[float]:
 
 @pytest.mark.processes
 def test_every_webhook_gets_its_200_and_is_stored():
-    for table in accept.run(seconds=0.2, rounds=1, senders=(2,)):
+    for table in accept.run(seconds=0.2, rounds=1, connections=2, backlog=30):
         assert figures(table, "not 200") == figures(table, "lost") == {0}
-        assert "2 at once" in str(table)
+        assert len(table.results) == 4
+
+
+@pytest.mark.processes
+def test_what_is_killed_loses_nothing():
+    for table in losses.run(webhooks=100, connections=4):
+        assert figures(table, "messages") == {100}
+        assert figures(table, "lost") == figures(table, "twice") == {0}
+
+
+@pytest.mark.processes
+def test_open_pages_are_told_that_nothing_is_new():
+    (table,) = polls.run(pages=5, seconds=3, rounds=1)
+    assert figures(table, "unexpected") == {0}
 
 
 def test_bodies_are_committed_beside_a_worker():
@@ -54,12 +70,6 @@ def test_keys_are_derived_and_the_site_starts():
     assert start.ratios("manage.py check")[0] > 1
 
 
-@pytest.mark.django_db(transaction=True)
-def test_every_event_becomes_a_message():
-    (table,) = projection.run(events=30, rounds=1)
-    assert figures(table, "messages") == {30}
-
-
 @pytest.fixture
 def on_disk(transactional_db, tmp_path):
     """A database that other processes can open too; on SQLite the tests' own is in memory."""
@@ -76,6 +86,18 @@ def on_disk(transactional_db, tmp_path):
         yield
         connections["default"].close()
     connections["default"] = before
+
+
+@pytest.mark.processes
+def test_every_event_of_a_backlog_becomes_a_message(on_disk):
+    (table,) = backlog.run(events=30, customers=5, rounds=1)
+    assert figures(table, "messages") == {30}
+
+
+@pytest.mark.processes
+def test_a_full_database_is_asked_as_often_as_an_empty_one(on_disk):
+    for table in scale.run(few=100, many=300, customers=5, events=10, rounds=1)[1:]:
+        assert len(figures(table, "queries")) == 1
 
 
 def test_every_way_moves_every_token(on_disk):

@@ -66,7 +66,6 @@ class TestContent:
             (e.attachment("ephemeral"), "ephemeral", ""),
             (e.attachment("fallback", url="https://shop.example", title="A shop"), "fallback",
              "A shop"),
-            (e.attachment("hologram", url=e.CDN), "hologram", ""),
         ],
     )  # fmt: skip
     def test_each_attachment_keeps_its_kind_address_and_title(self, tell, attachment, kind, title):
@@ -76,6 +75,10 @@ class TestContent:
         address = json.dumps(attachment)
         assert found.url in address if "https" in address else found.url == ""
         assert found.url or "https" not in address
+
+    def test_an_unknown_one_names_its_kind_and_leads_nowhere(self, tell):
+        tell(e.message("m", attachments=[e.attachment("hologram", url=e.CDN)]))
+        assert (Attachment.objects.get().kind, Attachment.objects.get().url) == ("hologram", "")
 
     def test_what_instagram_cannot_tell_leaves_a_visible_place(self, tell):
         tell(e.message("poll", is_unsupported=True), e.message("new", future={"a": 1}, at=1))

@@ -1,4 +1,3 @@
-import json
 import random
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta

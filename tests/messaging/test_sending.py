@@ -261,13 +261,13 @@ def test_a_permission_problem_holds_the_account_and_it_is_tried_again_later(
     assert instagram.sent_by_api() == ["kept"]
 
 
-def test_a_lost_key_sends_nothing_says_so_once_per_attempt_and_mends_itself(
+def test_a_lost_key_sends_nothing_says_so_at_each_attempt_and_mends_itself(
     instagram, open_conversation, connected, settings, caplog
 ):
     ring = settings.KEYRING
     settings.KEYRING = KeyRing("another-S3cret-that-opens-nothing-here-99")
     message = sending.queue_reply(open_conversation, "kept")
-    work()
+    sending.send.run()
     errors = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
     assert len(errors) == 1
     assert errors[0].startswith(f"Failed to decrypt access token for account {connected.pk}: ")

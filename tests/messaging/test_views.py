@@ -9,6 +9,9 @@ from django.utils import timezone
 from accounts.models import Account, Membership
 from messaging import sending
 from messaging.models import Conversation, Message
+from tests.conftest import work
+
+from . import events
 
 pytestmark = pytest.mark.django_db
 
@@ -239,3 +242,61 @@ def test_lists_cost_the_same_queries_for_ten_rows_and_a_thousand_and_open_no_tok
     grow(10, 1000)
     assert queries_of(member, url) == few
     assert opened == []
+
+
+class TestWhatTheThreadTells:
+    @pytest.fixture
+    def thread(self, account, client, user, post_webhook):
+        """The page of the only conversation after these events."""
+
+        def thread(*happened):
+            post_webhook(events.body(*happened))
+            work()
+            client.force_login(user)
+            return client.get(Conversation.objects.get().get_absolute_url()).content.decode()
+
+        return thread
+
+    def test_a_message_that_was_taken_back(self, thread, client):
+        page = thread(events.message("m", "secret plans"), events.unsend("m", at=5))
+        assert "took this message back" in page
+        assert "secret plans" not in page
+        assert "Message taken back" in client.get("/").content.decode()
+
+    def test_an_edit_and_reactions(self, thread):
+        page = thread(
+            events.message("m", "tow cups"), events.edit("m", "two cups"), events.react("m", "😮")
+        )
+        assert "two cups" in page
+        assert "tow cups" not in page
+        assert ">edited<" in page
+        assert "<span>😮</span>" in page
+
+    def test_which_message_is_answered(self, thread):
+        page = thread(
+            events.echo("q", "Blue or red?"),
+            events.message("a", "the first", at=5, reply_to={"mid": "q"}),
+            events.message("b", "and this", at=6, reply_to={"mid": "never seen"}),
+            events.message("c", "lovely", at=7, reply_to={"story": {"id": "1", "url": events.CDN}}),
+        )
+        assert "Answers: </span>Blue or red?" in page
+        assert "Answers: </span>An earlier message" in page
+        assert "Answers your story" in page
+
+    def test_that_the_customer_has_read_it(self, thread, client):
+        page = thread(events.echo("m", "Yes, it is", at=5))
+        assert 'id="seen"></p>' in page
+        page = thread(events.seen("m", at=60_000))
+        assert "Seen 9 Oct, " in page
+        thread(events.echo("n", "Anything else?", at=90_000))
+        conversation = Conversation.objects.get()
+        news = client.get(f"/conversations/{conversation.pk}/updates?after=1").content.decode()
+        assert 'id="seen"></p>' in news
+
+    def test_how_the_customer_came(self, thread):
+        ad = {"source": "ADS", "ads_context_data": {"ad_title": "Spring sale"}}
+        assert "came by the ad “Spring sale”" in thread(events.message("m", "Hi", referral=ad))
+
+    def test_a_conversation_in_which_nothing_was_said_is_not_listed(self, account, thread, client):
+        thread(events.seen("unknown"))
+        assert "No messages yet" in client.get("/").content.decode()

@@ -208,3 +208,11 @@ def test_a_database_that_takes_nothing_gets_a_503_so_that_meta_tries_again(
         response = post_webhook(TEXT)
     assert response.status_code == 503
     assert response.headers["Retry-After"]
+
+
+@pytest.mark.skipif(not django_settings.IS_SQLITE, reason="SQLite's own wait")
+def test_whoever_has_the_connection_next_waits_for_the_writer_as_usual(post_webhook):
+    assert post_webhook(TEXT).status_code == 200
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout")
+        assert cursor.fetchone() == (django_settings.DATABASE_WAIT * 1000,)

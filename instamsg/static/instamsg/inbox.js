@@ -1,7 +1,7 @@
 // Keeps an open inbox current: asks what changed and swaps it in by element id.
 // Without this script every page still works; one reloads it.
 
-const PAUSE = 2000;
+const PAUSE = 2500;
 const LONGEST_PAUSE = 60000;
 
 const byId = (id) => document.getElementById(id);
@@ -85,6 +85,7 @@ function showMessages(news) {
     said.push(old ? item.querySelector(".state")?.textContent : item.textContent);
     place(item, old);
   }
+  if (byId("seen")) byId("seen").textContent = news.querySelector("#seen").textContent;
   markDays();
   if (!isAtEnd) scroller.scrollTop = fromTop - scroller.scrollHeight;
   byId("announcer").textContent = said.filter(Boolean).join(" ").replace(/\s+/g, " ");

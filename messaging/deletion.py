@@ -1,0 +1,124 @@
+"""Deletes accounts that are to go, a little at a time: others are writing meanwhile.
+
+The rows are the job: what is still there is still to be deleted, so a worker that dies leaves
+nothing to repair.
+"""
+
+import logging
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from accounts.deletion import former_id
+from accounts.models import Account, DeletionRequest
+
+from . import erasure, media
+from .models import Attachment, Conversation, FileToDelete, InboundEvent, Message, WebhookEvent
+from .queues import Drain
+
+logger = logging.getLogger(__name__)
+
+BATCH = 50
+"""Rows of one transaction; SQLite's writer is kept for about 10 ms."""
+
+
+def what_would_go(account: Account) -> dict[str, int]:
+    """Counts for who is about to delete the account."""
+    attachments = Attachment.objects.filter(message__account=account).exclude(file="")
+    pictures = account.conversations.exclude(picture="")
+    return {
+        "conversations": account.conversations.count(),
+        "messages": account.messages.count(),
+        "files": attachments.count() + pictures.count(),
+        "members": account.memberships.count(),
+    }
+
+
+def go_on(**signal: object) -> None:
+    """Accounts are to be deleted: what they hold may go."""
+    delete.hint()
+
+
+@Drain
+def delete() -> int:
+    """Delete some of what is to go; returns how much was found, 0 when there is nothing to do."""
+    for request in DeletionRequest.objects.filter(state=DeletionRequest.State.UNDER_WAY):
+        try:
+            if found := _delete_some(request):
+                return found
+        except Exception:  # One must not keep the others; the sweep tries it again.
+            logger.exception("deletion %s: stopped", request.pk)
+    return 0
+
+
+def _delete_some(request: DeletionRequest) -> int:
+    account = request.accounts.order_by("pk").first()
+    if account is None:
+        request.finish()
+        return 1
+    if events := _forget_what_came(account, request):
+        return events
+    if messages := _first(account.messages):
+        return _delete_messages(request, messages)
+    if conversations := _first(account.conversations):
+        return _delete_conversations(request, conversations)
+    unread = WebhookEvent.objects.filter(
+        due_at__isnull=False, received_at__lte=request.requested_at
+    )
+    if unread.exists():
+        return 0  # They may be about the account: once they are read, that shows.
+    with transaction.atomic():
+        _, gone = account.delete()
+        request.add(accounts_deleted=gone.get("accounts.Account", 0))
+    return 1
+
+
+def _forget_what_came(account: Account, request: DeletionRequest) -> int:
+    # Also what found no account of this id: from before it was linked, or while it is deleted.
+    nobodys = InboundEvent.objects.filter(
+        account=None,
+        instagram_account_id=former_id(account),
+        webhook__received_at__lte=request.requested_at,
+    )
+    if found := _first(nobodys):
+        InboundEvent.objects.filter(pk__in=found).update(account=account)
+    if not account.events.exists():
+        return 0
+    forgotten = erasure.forget_account(account.pk)
+    request.add(notifications=forgotten)
+    return forgotten
+
+
+def _delete_messages(request: DeletionRequest, pks: list[int]) -> int:
+    attachments = Attachment.objects.filter(message__in=pks)
+    now = timezone.now()
+    waiting = attachments.filter(Q(lease=None) | Q(due_at__lte=now), due_at__isnull=False)
+    if waiting.exists():
+        waiting.update(due_at=None, lease=None)
+    if attachments.filter(due_at__isnull=False).exists():
+        return 0  # One is being downloaded right now: its file is not there yet to be deleted.
+    with transaction.atomic():
+        # Another worker may have the same ones: each row is counted by whoever deletes it.
+        DeletionRequest.objects.select_for_update(no_key=True).get(pk=request.pk)
+        files = media.forget(attachments)
+        _, gone = Message.objects.filter(pk__in=pks).delete()
+        request.add(messages=gone.get("messaging.Message", 0), files=files)
+    return len(pks)
+
+
+def _delete_conversations(request: DeletionRequest, pks: list[int]) -> int:
+    conversations = Conversation.objects.filter(pk__in=pks)
+    with transaction.atomic():
+        DeletionRequest.objects.select_for_update(no_key=True).get(pk=request.pk)
+        with_picture = conversations.exclude(picture="")
+        pictures = list(with_picture.values_list("picture", flat=True))
+        FileToDelete.objects.bulk_create(FileToDelete(name=name) for name in pictures)
+        _, gone = conversations.delete()
+        request.add(conversations=gone.get("messaging.Conversation", 0), files=len(pictures))
+    media.delete_files.hint()
+    return len(pks)
+
+
+def _first(rows: QuerySet) -> list[int]:
+    return list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH])
