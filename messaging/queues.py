@@ -8,8 +8,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import timedelta
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Self
 from uuid import UUID, uuid4
 
@@ -23,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=60)
 """How long a worker may be silent before its rows are anybody's again."""
+
+
+MOMENT = 0.005
+"""Seconds for which hints are collected before they are passed on."""
 
 
 class QueuedQuerySet(models.QuerySet):
@@ -160,11 +165,16 @@ class _Messenger:
 
     def _run(self) -> None:
         while True:
-            drain = self.hints.get()
-            try:
-                drain.start_unless_waiting()
-            except Exception:
-                logger.warning("a hint was lost; the sweep will look", exc_info=True)
+            drains = {self.hints.get()}
+            time.sleep(MOMENT)  # Many webhooks at once are one question.
+            with suppress(Empty):
+                while True:
+                    drains.add(self.hints.get_nowait())
+            for drain in drains:
+                try:
+                    drain.start_unless_waiting()
+                except Exception:
+                    logger.warning("a hint was lost; the sweep will look", exc_info=True)
 
 
 _messenger = _Messenger()
