@@ -123,6 +123,22 @@ class ConversationQuerySet(models.QuerySet):
         """Those with a message: a reading or a reaction alone shows nobody anything."""
         return self.filter(last_message_at__isnull=False)
 
+    def write(self, rows: list["Conversation"], fields: list[str]) -> None:
+        """Save these fields of each row, one plain UPDATE after the other.
+
+        For the worker's batches: bulk_update writes a CASE of all rows for each field, and takes
+        ten times as long over it.
+        """
+        columns = [self.model._meta.get_field(name) for name in fields]
+        marks = ", ".join(f"{field.column} = %s" for field in columns)
+        values = [
+            [field.get_db_prep_save(getattr(row, field.attname), connection) for field in columns]
+            + [row.pk]
+            for row in rows
+        ]
+        with connection.cursor() as cursor:
+            cursor.executemany(f"UPDATE conversations SET {marks} WHERE id = %s", values)  # noqa: S608  (our columns)
+
     def news(self, user: User, account: str = "") -> tuple[int, int, int]:
         """How many conversations have begun, the sum of their changes, and how many are unread,
         of one account (acc_…) or of all that `user` sees.

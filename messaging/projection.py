@@ -193,9 +193,7 @@ class Board:
         for message in self.changed.values():
             message.save(update_fields=MESSAGE_FIELDS)
         moved = [row for row in self.conversations.values() if hasattr(row, "was")]
-        Conversation.objects.bulk_create(
-            moved, update_conflicts=True, unique_fields=["id"], update_fields=CONVERSATION_FIELDS
-        )
+        Conversation.objects.write(moved, CONVERSATION_FIELDS)
         if self.unsent:
             erasure.forget_content(self.unsent)
         if self.missing:

@@ -17,14 +17,14 @@ from .bodies import body
 from .measuring import Figures, Table, interleave, waits
 
 SCRIPT = Path(__file__).parents[2] / "instamsg/static/instamsg/inbox.js"
-PAUSE = int(re.search(r"^const PAUSE = (\d+);", SCRIPT.read_text(), re.MULTILINE)[1]) / 1000
-"""Seconds between two questions of a page, as its script has it."""
+PAUSE = int(re.search(r"^const QUIET_PAUSE = (\d+);", SCRIPT.read_text(), re.MULTILINE)[1]) / 1000
+"""Seconds between two questions of a page to which nothing new came, as its script has it."""
 
 TICK = os.sysconf("SC_CLK_TCK")
 CUSTOMERS = 200
 
 
-def run(pages: int = 200, seconds: float = 15, rounds: int = 3) -> list[Table]:
+def run(pages: int = 200, seconds: float = 18, rounds: int = 3) -> list[Table]:
     with tempfile.TemporaryDirectory() as folder, RunningSite(Path(folder)) as site:
         site.log_in()
         site.connect()

@@ -1,7 +1,8 @@
 // Keeps an open inbox current: asks what changed and swaps it in by element id.
 // Without this script every page still works; one reloads it.
 
-const PAUSE = 2500;
+const PAUSE = 2000;
+const QUIET_PAUSE = 6000; // Reached step by step while nothing is new.
 const LONGEST_PAUSE = 60000;
 
 const byId = (id) => document.getElementById(id);
@@ -22,11 +23,11 @@ async function poll() {
   isAsking = true;
   try {
     // The thread first: asking for it marks it as read, which the list then shows.
-    if (thread) await ask(thread, showMessages);
-    await ask(list, showList);
+    const isAnswered = thread && (await ask(thread, showMessages));
+    const isNew = (await ask(list, showList)) || isAnswered;
     byId("offline").textContent = "";
     byId("logged-out").hidden = true;
-    pause = PAUSE;
+    pause = isNew ? PAUSE : Math.min(pause * 1.1, QUIET_PAUSE);
   } catch (error) {
     if (error === LOGGED_OUT) {
       byId("logged-out").hidden = false;
@@ -47,11 +48,12 @@ async function ask(place, show) {
   if (response.status === 401) throw LOGGED_OUT;
   if (response.status === 404) location.reload(); // No longer ours to see: the page says so.
   if (!response.ok) throw new Error(response.status);
-  if (response.status === 204) return;
+  if (response.status === 204) return false;
   const template = document.createElement("template");
   template.innerHTML = await response.text();
   show(template.content);
   place.dataset.change = response.headers.get("X-Change");
+  return true;
 }
 
 // --- The list -----------------------------------------------------------------------------------
