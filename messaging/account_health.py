@@ -184,6 +184,8 @@ def _permissions(account: Account) -> list[Permission]:
 
 def _fields(account: Account) -> tuple[list[Field], str]:
     """What Instagram says it sends for the account, or why it could not be asked."""
+    if account.days_left == 0:
+        return [], "Its permission for the account has ended."
     try:
         subscribed = account.client().subscribed()
     except TokenUnreadable as exc:
@@ -195,8 +197,7 @@ def _fields(account: Account) -> tuple[list[Field], str]:
         return [], str(exc)
     if set(subscribed) != set(account.subscribed_fields):
         # What Instagram says holds; other pages read it from the row.
-        account.subscribed_fields = subscribed
-        account.save(update_fields=["subscribed_fields", "updated_at"])
+        account.note_subscribed(subscribed)
     return [Field(name, FIELDS_BRING[name], name in subscribed) for name in WEBHOOK_FIELDS], ""
 
 

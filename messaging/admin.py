@@ -14,12 +14,18 @@ from .models import (
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """What Instagram and the team wrote is looked at here, not changed."""
+    """What Instagram and the team wrote is looked at here, not changed.
+
+    Nor deleted: files and ledger would keep what the row had.
+    """
 
     def has_add_permission(self, request):
         return False
 
     def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
         return False
 
 

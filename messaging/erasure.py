@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef
 
 from . import media, wire
 from .models import Attachment, InboundEvent, WebhookEvent
@@ -17,15 +17,18 @@ BATCH = 20
 def forget_content(mid_digests: Iterable[bytes]) -> None:
     """Take what these messages brought out of files and ledger; belongs into a transaction.
 
-    The events stay, without their content: replayed they say that the message was taken back.
+    Also where no message was made of it. The events stay, without their content: replayed they
+    say that the message was taken back.
     """
     digests = list(mid_digests)
     media.forget(Attachment.objects.filter(message__mid_digest__in=digests))
     events = InboundEvent.objects.filter(
-        mid_digest__in=digests, kind__in=[*wire.CONTENT, wire.Kind.EDIT]
+        mid_digest__in=digests, kind__in=[*wire.BRING, wire.Kind.EDIT]
     )
     _rewrite(events, wire.scrub)
-    events.filter(kind__in=wire.CONTENT).update(kind=wire.Kind.UNSEND)
+    # The digest of a short text could be guessed.
+    events.update(dedupe_key=F("mid_digest"))
+    events.filter(kind__in=wire.BRING).update(kind=wire.Kind.UNSEND)
 
 
 def forget_account(account_id: str) -> int:

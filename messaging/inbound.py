@@ -4,6 +4,7 @@ import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from django.utils import timezone
 
 from accounts.models import Account
 
-from . import projection, wire
+from . import erasure, projection, wire
 from .models import InboundEvent, State, WebhookEvent
 from .projection import Told
 from .queues import LEASE, Drain, rest
@@ -72,18 +73,39 @@ def _split(webhooks: list[WebhookEvent]) -> list[Todo]:
         return []
     found = {webhook: wire.read(bytes(webhook.body)) for webhook in webhooks}
     accounts = _accounts(event for events in found.values() for event in events)
-    todo = [
-        _todo(webhook, position, event, accounts, is_alone=len(events) == 1)
-        for webhook, events in found.items()
-        for position, event in enumerate(events)
-    ]
+    groups: list[list[WebhookEvent]] = [[]]
+    for webhook, events in found.items():
+        if groups[-1] and sum(len(found[one]) for one in groups[-1]) + len(events) > AT_ONCE:
+            groups.append([])
+        groups[-1].append(webhook)
+    todo = []
+    for group in groups:
+        mine = [
+            _todo(webhook, position, event, accounts, is_alone=len(found[webhook]) == 1)
+            for webhook in group
+            for position, event in enumerate(found[webhook])
+        ]
+        try:
+            _write(group, [one.row for one in mine])
+        except Exception:  # The others are not to wait; its lease says when it is tried again.
+            logger.exception("webhooks %s: not split", [webhook.pk for webhook in group])
+            continue
+        todo += mine
+    return todo
+
+
+def _write(webhooks: list[WebhookEvent], rows: list[InboundEvent]) -> None:
+    """In one transaction, unless a single body holds so many that others would wait for it."""
     pks = [webhook.pk for webhook in webhooks]
-    with transaction.atomic():
+    is_long = len(rows) > AT_ONCE
+    with nullcontext() if is_long else transaction.atomic():
         # Those of an earlier reading; how a body is read may have changed since.
         InboundEvent.objects.filter(webhook__in=pks).delete()
-        InboundEvent.objects.bulk_create([one.row for one in todo], batch_size=500)
+        for start in range(0, len(rows), AT_ONCE):
+            InboundEvent.objects.bulk_create(rows[start : start + AT_ONCE])
+            if is_long:
+                rest()
         WebhookEvent.objects.filter(pk__in=pks).update(due_at=None, lease=None)
-    return todo
 
 
 def _todo(
@@ -112,11 +134,17 @@ def _todo(
 def _again(rows: list[InboundEvent]) -> list[Todo]:
     """What a worker left behind, and what could not be projected the last time."""
     webhooks = WebhookEvent.objects.in_bulk({row.webhook_id for row in rows})
+    events = {pk: wire.read(bytes(webhook.body)) for pk, webhook in webhooks.items()}
     todo = []
     for row in rows:
-        row.webhook = webhooks[row.webhook_id]
         digest = bytes(row.mid_digest) if row.mid_digest else None
-        told = Told(row.read(), row.account_id or "", row.igsid, digest, row.webhook.received_at)
+        try:
+            event = events[row.webhook_id][row.position]
+        except LookupError:  # Read anew meanwhile, and it has no such event any more.
+            _put_back(row)
+            continue
+        received_at = webhooks[row.webhook_id].received_at
+        told = Told(event, row.account_id or "", row.igsid, digest, received_at)
         todo.append(Todo(row, told))
     return todo
 
@@ -158,10 +186,25 @@ def _webhooks_are_coming() -> bool:
 def _project(turn: list[Todo]) -> list[str]:
     """Why each is not shown, or ""."""
     reasons = [_hindrance(one) for one in turn]
+    _forget_unshown(turn, reasons)
     able = [n for n, reason in enumerate(reasons) if not reason]
     for n, reason in zip(able, projection.project([turn[n].told for n in able]), strict=True):
         reasons[n] = reason
     return reasons
+
+
+def _forget_unshown(turn: list[Todo], reasons: list[str]) -> None:
+    """What is taken back goes from the ledger also where no message was made of it."""
+    kept = {
+        t.told.digest: t.told.event.kind for t, reason in zip(turn, reasons, strict=True) if reason
+    }
+    unsent = {digest for digest, kind in kept.items() if kind == Kind.UNSEND and digest}
+    brought = [digest for digest, kind in kept.items() if kind in wire.BRING and digest]
+    if brought:
+        before = InboundEvent.objects.filter(mid_digest__in=brought, kind=Kind.UNSEND)
+        unsent |= {bytes(d) for d in before.values_list("mid_digest", flat=True)}
+    if unsent:
+        erasure.forget_content(unsent)
 
 
 def _hindrance(one: Todo) -> str:

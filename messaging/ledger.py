@@ -4,7 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -55,11 +55,13 @@ def accept(body: bytes) -> None:
     is_busy = start - _last_busy < 1
     deadline = start + (0.2 if is_busy else settings.DATABASE_WAIT)
     insert = _insert_into_sqlite if settings.IS_SQLITE else _insert_into_postgresql
+    letter = Letter(body)
     try:
-        insert(Letter(body), deadline)
+        insert(letter, deadline)
     except (DatabaseError, Busy) as exc:
-        _last_busy = time.monotonic()
-        raise Busy(str(exc)) from exc
+        if not letter.is_stored:
+            _last_busy = time.monotonic()
+            raise Busy(str(exc)) from exc
     inbound.process.hint()
 
 
@@ -131,20 +133,28 @@ def prune() -> int:
 
 def _insert_into_postgresql(letter: Letter, deadline: float) -> None:
     """One round trip: statements sent together are one transaction."""
+    connection.ensure_connection()  # Which may have to wait for one; the rest of the time counts.
     limit = f"SET LOCAL statement_timeout = {_milliseconds(deadline)}; "
     _insert([letter], limit)
 
 
 def _insert_into_sqlite(letter: Letter, deadline: float) -> None:
     _waiting.append(letter)
-    with _one_of_us(deadline):
-        if not letter.is_stored:  # By somebody whose turn came before.
-            _insert_all(deadline)
+    try:
+        with _one_of_us(deadline):
+            if not letter.is_stored:  # By somebody whose turn came before.
+                _insert_all(deadline)
+    finally:
+        if not letter.is_stored:  # Whoever sent it will send it again.
+            _take_away([letter])
 
 
 def _insert_all(deadline: float) -> None:
-    """Store all that wait, this thread's own among them, as soon as the database is free."""
-    letters = [_waiting.popleft() for _ in range(len(_waiting))]
+    """Store all that wait, this thread's own among them, as soon as the database is free.
+
+    Until they are stored they go on waiting: when this fails, the next turn is for them too.
+    """
+    letters = list(_waiting)
     with _without_waiting():
         while True:
             try:
@@ -157,6 +167,13 @@ def _insert_all(deadline: float) -> None:
                 break
     for letter in letters:
         letter.is_stored = True
+    _take_away(letters)
+
+
+def _take_away(letters: list[Letter]) -> None:
+    for letter in letters:
+        with suppress(ValueError):  # Whoever sent it has given up meanwhile.
+            _waiting.remove(letter)
 
 
 def _insert(letters: list[Letter], before: str = "") -> None:

@@ -29,11 +29,15 @@ class State(models.TextChoices):
 
 class WebhookEventQuerySet(QueuedQuerySet):
     def sum_up(self) -> None:
-        """Set each one's state to the worst among its events."""
+        """Set each one's state to the worst among its events; belongs into a transaction."""
+        # Two workers may settle events of one body: the second must see what the first wrote.
+        pks = list(self.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True))
         events = InboundEvent.objects.filter(webhook=OuterRef("pk"))
         worst = (State.PENDING, State.FAILED, State.UNHANDLED)
         cases = [When(Exists(events.filter(state=state)), then=Value(state)) for state in worst]
-        self.update(state=Case(*cases, default=Value(State.PROCESSED)))
+        self.model.objects.filter(pk__in=pks).update(
+            state=Case(*cases, default=Value(State.PROCESSED))
+        )
 
 
 class WebhookEvent(Queued):
@@ -103,10 +107,6 @@ class InboundEvent(Queued):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.pk}"
-
-    def read(self) -> wire.Event:
-        """What the body says at its place."""
-        return wire.read(bytes(self.webhook.body))[self.position]
 
 
 PERSON_WANTED = Q(person_told_at=None, last_inbound_at__isnull=False) | Q(

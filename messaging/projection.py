@@ -21,7 +21,7 @@ from .models import (
     State,
     WebhookEvent,
 )
-from .wire import CONTENT, LATER, Event, Kind
+from .wire import CONTENT, LATER, Event, Kind, read
 
 Status = Message.Status
 Key = tuple[str, str]  # account id, igsid
@@ -67,8 +67,9 @@ class Told(NamedTuple):
 def project(told: list[Told]) -> list[str]:
     """Write events down, inside a transaction; returns for each why it is not shown, or "".
 
-    A few queries, however many events. The conversations stay locked until the commit, so what
-    is told of one of them is written by one worker after the other.
+    A few queries for all that is new, and one for each message that was here and changes. The
+    conversations stay locked until the commit, so what is told of one of them is written by one
+    worker after the other.
     """
     board = Board(told)
     reasons = [""] * len(told)
@@ -78,6 +79,42 @@ def project(told: list[Told]) -> list[str]:
     board.catch_up()
     board.save()
     return reasons
+
+
+def tell_again(digest: bytes) -> None:
+    """Project what waits for this message, which is here now; belongs into a transaction."""
+    rows, told = waiting_for({digest})
+    reasons = project(told)
+    settle_waiting([row for row, reason in zip(rows, reasons, strict=True) if not reason])
+
+
+def waiting_for(digests: set[bytes]) -> tuple[list[InboundEvent], list[Told]]:
+    """What was told of messages that were not here."""
+    rows = list(
+        InboundEvent.objects.filter(
+            mid_digest__in=digests, kind__in=LATER, state__in=[State.PENDING, State.UNHANDLED]
+        )
+    )
+    webhooks = WebhookEvent.objects.in_bulk({row.webhook_id for row in rows})
+    # Once each: a body may hold a thousand of them.
+    events = {pk: read(bytes(webhook.body)) for pk, webhook in webhooks.items()}
+    told = [
+        Told(
+            events[row.webhook_id][row.position],
+            row.account_id or "",
+            row.igsid,
+            bytes(row.mid_digest),
+            webhooks[row.webhook_id].received_at,
+        )
+        for row in rows
+    ]
+    return rows, told
+
+
+def settle_waiting(rows: list[InboundEvent]) -> None:
+    done = InboundEvent.objects.filter(pk__in=[row.pk for row in rows])
+    done.update(state=State.PROCESSED, reason="", due_at=None, lease=None)
+    WebhookEvent.objects.filter(pk__in={row.webhook_id for row in rows}).sum_up()
 
 
 class Board:
@@ -92,6 +129,7 @@ class Board:
             bytes(m.mid_digest): m for m in Message.objects.filter(mid_digest__in=digests)
         }
         self.new: dict[bytes, Message] = {}
+        self.named: set[bytes] = set()
         self.attachments: list[Attachment] = []
         self.changed: dict[int, Message] = {}
         self.unsent: set[bytes] = set()
@@ -166,24 +204,16 @@ class Board:
             self.changed[message.pk] = message
 
     def catch_up(self) -> None:
-        """Apply what was told of the new messages before they came."""
-        if not self.new:
-            return
-        waiting = InboundEvent.objects.filter(
-            mid_digest__in=self.new, kind__in=LATER, state__in=[State.PENDING, State.UNHANDLED]
-        )
-        done = []
-        for row in waiting.select_related("webhook"):
-            told = Told(
-                row.read(), row.account_id, row.igsid, bytes(row.mid_digest),
-                row.webhook.received_at,
-            )  # fmt: skip
-            if told.event.kind in LATER and not HANDLERS[told.event.kind](self, told):
-                done.append(row.pk)
+        """Apply what was told of the messages before they came, or before their mid was known."""
+        came = {*self.new, *self.named}
+        rows, told = waiting_for(came) if came else ([], [])
+        done = [
+            row
+            for row, one in zip(rows, told, strict=True)
+            if one.event.kind in LATER and not HANDLERS[one.event.kind](self, one)
+        ]
         if done:
-            rows = InboundEvent.objects.filter(pk__in=done)
-            rows.update(state=State.PROCESSED, reason="", due_at=None, lease=None)
-            WebhookEvent.objects.filter(events__in=done).sum_up()
+            settle_waiting(done)
 
     def save(self) -> None:
         Message.objects.bulk_create(self.new.values())
@@ -235,6 +265,8 @@ def _edit(board: Board, told: Told) -> str:
     """The edit with the highest number stands. Those without a text tell nothing new (3.9)."""
     event, message = told.event, board.messages.get(told.digest)
     if message is None:
+        if _is_to_oneself(told.digest):
+            return InboundEvent.NOT_HERE
         board.missing.append(
             MissingMessage(
                 account_id=told.account_id,
@@ -254,6 +286,10 @@ def _edit(board: Board, told: Told) -> str:
     return ""
 
 
+def _is_to_oneself(digest: bytes) -> bool:
+    return InboundEvent.objects.filter(mid_digest=digest, kind=Kind.SELF).exists()
+
+
 def _rank(message: Message) -> tuple[int, datetime, str]:
     return message.edit_number, message.edited_at, message.text
 
@@ -261,9 +297,11 @@ def _rank(message: Message) -> tuple[int, datetime, str]:
 def _unsend(board: Board, told: Told) -> str:
     """Nothing of what it said may stay, here or in the ledger (9.3)."""
     message = board.messages.get(told.digest)
+    board.unsent.add(told.digest)
     if message is None:
         return InboundEvent.NOT_HERE
-    if message.unsent_at is None or told.moment < message.unsent_at:
+    is_earlier = message.unsent_at and told.moment < message.unsent_at
+    if message.unsent_at is None or (is_earlier and not told.event.is_scrubbed):
         message.unsent_at = told.moment
         message.text, message.error = "", ""
         message.context, message.reactions = {}, {}
@@ -271,7 +309,6 @@ def _unsend(board: Board, told: Told) -> str:
         if message.pk is None:
             board.attachments = [one for one in board.attachments if one.message is not message]
         board.touch(message)
-    board.unsent.add(told.digest)
     return ""
 
 
@@ -363,6 +400,7 @@ def _our_own(board: Board, told: Told) -> Message | None:
     )
     board.own.remove(found)
     board.messages[told.digest] = found
+    board.named.add(told.digest)
     return found
 
 

@@ -21,7 +21,7 @@ from accounts.instagram_errors import (
 )
 from accounts.models import Account, TokenUnreadable, User
 
-from . import wire
+from . import erasure, media, projection, wire
 from .models import Conversation, Message
 from .queues import LEASE, ParallelDrain
 
@@ -156,23 +156,57 @@ def _insist(record: Callable[[], None]) -> None:
 
 def _sent(message: Message, mid: str) -> None:
     """Instagram said yes; that holds whatever the row has become meanwhile."""
+    digest = wire.mid_digest(message.account.instagram_account_id, mid)
     with transaction.atomic():
         change = message.conversation.next_change()
-        row = Message.objects.filter(pk=message.pk)
-        if not row.filter(mid="").exists():
+        ours = Message.objects.get(pk=message.pk)
+        if ours.mid == mid:
             return  # Its echo was faster.
-        digest = wire.mid_digest(message.account.instagram_account_id, mid)
-        changes = {"mid": mid, "mid_digest": digest, "status": Status.SENT}
-        changes |= {"error": "", "change": change}
-        if twin := Message.objects.filter(mid_digest=digest).first():
-            changes["timestamp"] = twin.timestamp
-            if twin.is_from_here:  # The echo was taken for that of an equal text before it.
-                twin.mid, twin.mid_digest, twin.status = "", None, Status.UNCONFIRMED
-                twin.error, twin.change = NOT_CONFIRMED, change
-                twin.save(update_fields=["mid", "mid_digest", "status", "error", "change"])
-            else:  # Instagram changed the text, so the echo looked like one from the phone.
-                twin.delete()
-        row.update(due_at=None, lease=None, **changes)
+        stranger = _stranger(ours, change) if ours.mid else None
+        twin = Message.objects.filter(mid_digest=digest).first()
+        if twin:
+            _become(ours, twin, change)
+        ours.mid, ours.mid_digest, ours.status = mid, digest, Status.SENT
+        ours.error, ours.change, ours.due_at, ours.lease = "", change, None, None
+        ours.save()
+        if stranger:
+            stranger.save(force_insert=True)
+        if ours.unsent_at:
+            erasure.forget_content({digest})
+        projection.tell_again(digest)
+
+
+def _stranger(ours: Message, change: int) -> Message:
+    """What ours was taken for: an equal text from the phone, whose echo came first."""
+    return Message(
+        account_id=ours.account_id,
+        conversation_id=ours.conversation_id,
+        direction=Message.Direction.OUT,
+        status=Status.SENT,
+        mid=ours.mid,
+        mid_digest=ours.mid_digest,
+        text=ours.text,
+        timestamp=ours.timestamp,
+        change=change,
+        due_at=None,
+    )
+
+
+def _become(ours: Message, twin: Message, change: int) -> None:
+    """Take over the place of the message that the echo of ours made."""
+    ours.timestamp = twin.timestamp
+    if twin.is_from_here:  # The echo was taken for that of an equal text before it.
+        twin.mid, twin.mid_digest, twin.status = "", None, Status.UNCONFIRMED
+        twin.error, twin.change = NOT_CONFIRMED, change
+        twin.save(update_fields=["mid", "mid_digest", "status", "error", "change"])
+        return
+    # Instagram changed the text, so the echo looked like one from the phone.
+    for name in ("reactions", "edit_number", "edited_at", "unsent_at"):
+        setattr(ours, name, getattr(twin, name))
+    if twin.unsent_at or twin.edited_at:
+        ours.text = twin.text
+    media.forget(twin.attachments.all())
+    twin.delete()
 
 
 def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:

@@ -15,14 +15,15 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts.models import Account
 
-from . import ledger, sending, signatures, wire
+from . import inbound, ledger, sending, signatures, wire
 from .forms import ReplyForm
 from .models import Conversation, Message
 
 logger = logging.getLogger(__name__)
 
 PAGE = 50
-NEWS = 200
+NEWS = 2 * inbound.AT_ONCE
+"""Messages in one answer: those of one batch share a change number, and come together."""
 MOST = 1_000_000
 
 

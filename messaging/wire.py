@@ -45,6 +45,9 @@ class Kind(StrEnum):
 
 
 CONTENT = {Kind.MESSAGE, Kind.ECHO, Kind.POSTBACK}
+BRING = {*CONTENT, Kind.SELF}
+"""What brings a text that may be taken back, shown here or not."""
+
 LATER = {Kind.EDIT, Kind.UNSEND, Kind.REACTION}
 """About a message that was sent before; it may arrive before that message all the same."""
 
@@ -110,6 +113,8 @@ class Event:
     """Of an edit: how many there have been."""
     emoji: str = ""
     """Of a reaction; empty when it was taken back."""
+    is_scrubbed: bool = False
+    """Of an unsend: it stands in the ledger where a message was, and knows no time of its own."""
     note: str = ""
     """What an operator reads of an event that is not shown."""
 
@@ -147,12 +152,15 @@ def _rewrite(
 
 
 def _remove_content(event: Event, item: dict[str, Any]) -> None:
-    if event.kind in CONTENT:
-        kept = {name: item[name] for name in ("sender", "recipient", "timestamp") if name in item}
-        item.clear()
-        item |= kept | {"message": {"mid": event.mid, "is_deleted": True}}
+    kept = {name: item[name] for name in ("sender", "recipient", "timestamp") if name in item}
+    if event.kind in BRING:
+        kept["message"] = {"mid": event.mid, "is_deleted": True, "is_scrubbed": True}
     elif event.kind == Kind.EDIT:
-        item["message_edit"].pop("text", None)
+        kept["message_edit"] = {"mid": event.mid, "num_edit": event.number}
+    else:
+        return
+    item.clear()
+    item |= kept
 
 
 def key_of(event: Event) -> bytes:
@@ -249,9 +257,9 @@ def _names(place: Place) -> str:
 def _message(place: Place, part: dict[str, Any], routing: dict[str, Any]) -> Event:
     if not routing["mid"]:
         return Event(Kind.UNKNOWN, note="message without a mid", **routing)
-    if part.get("is_deleted"):
-        return Event(Kind.UNSEND, **routing)
-    if part.get("is_self") or place.item.get("is_self"):
+    if part.get("is_deleted") is True:
+        return Event(Kind.UNSEND, is_scrubbed=part.get("is_scrubbed") is True, **routing)
+    if True in (part.get("is_self"), place.item.get("is_self")):
         return Event(Kind.SELF, note=KEPT_ONLY[Kind.SELF], **routing)
     is_echo = part.get("is_echo") is True or routing["sender"] == routing["entry"] != ""
     text = _text(part.get("text"))
@@ -268,15 +276,16 @@ def _message(place: Place, part: dict[str, Any], routing: dict[str, Any]) -> Eve
 
 
 def _postback(place: Place, part: dict[str, Any], routing: dict[str, Any]) -> Event:
-    if part.get("is_self") or place.item.get("is_self"):
+    if True in (part.get("is_self"), place.item.get("is_self")):
         return Event(Kind.SELF, note=KEPT_ONLY[Kind.SELF], **routing)
     payload = _text(part.get("payload"))
+    title = _text(part.get("title"))
     if not routing["mid"]:  # Some come without; a copy must find the first again.
         moment = routing["timestamp"] and routing["timestamp"].isoformat()
-        routing["mid"] = "postback:" + _digest(routing["sender"], str(moment), payload).hex()
+        routing["mid"] = "postback:" + _digest(routing["sender"], str(moment), title).hex()
     return Event(
         Kind.POSTBACK,
-        text=_text(part.get("title")) or payload,
+        text=title or payload,
         context=_context(part, place) | ({"payload": payload} if payload else {}),
         **routing,
     )

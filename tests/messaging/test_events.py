@@ -245,6 +245,28 @@ class TestUnsend:
         assert not Attachment.objects.exists()
         assert not any(b"too late" in bytes(w.body) for w in WebhookEvent.objects.all())
 
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_what_made_no_message_goes_from_the_ledger_too(self, tell, account, order):
+        """A note to oneself, something that names nobody, an account that is not ours."""
+        nobody, stranger = e.message("b", "pin 2222"), e.message("c", "pin 3333")
+        del nobody["sender"]
+        events = [e.echo("a", "pin 1111", is_self=True), nobody, e.unsend("a"), e.unsend("b")]
+        for event in events[::order]:
+            tell(event)
+        account.instagram_account_id = "1"
+        account.save()
+        for event in [stranger, e.unsend("c")][::order]:
+            tell(event)
+        assert not [w.pk for w in WebhookEvent.objects.all() if b"pin" in bytes(w.body)]
+
+    def test_a_replay_does_not_move_the_time_of_it(self, tell):
+        from messaging import ledger
+
+        tell(e.message("m", "taken back"), e.unsend("m", at=9))
+        sum(ledger.replay(WebhookEvent.objects.all()))
+        work()
+        assert Message.objects.get().unsent_at == at(9)
+
     def test_replaying_everything_gives_the_tombstone_again(self, tell):
         from messaging import ledger
 
@@ -301,7 +323,7 @@ class TestKeptOnly:
 class TestLedger:
     def test_a_copy_has_the_same_dedupe_key_and_what_is_told_of_it_has_not(self, tell):
         events = [
-            e.message("m", "Hi"), e.edit("m", "Hi!"), e.unsend("m"), e.react("m"), e.unreact("m"),
+            e.message("m", "Hi"), e.edit("m", "Hi!"), e.unsend("n"), e.react("m"), e.unreact("m"),
             e.react("m", at=7), e.seen("m"),
         ]  # fmt: skip
         tell(*events)

@@ -255,6 +255,16 @@ def test_a_long_batch_renews_its_lease(account, post_webhook, monkeypatch):
     assert Conversation.objects.count() == 200
 
 
+def test_a_row_that_its_body_no_longer_has_keeps_nobody_else_waiting(account, deliver):
+    deliver("text")
+    work()
+    InboundEvent.objects.update(position=7, state="pending", due_at=timezone.now())
+    deliver("text", mid="good")
+    work()
+    assert Message.objects.get(mid="good")
+    assert InboundEvent.objects.get(position=7).state == "pending"
+
+
 def test_a_message_that_comes_late_is_unread_even_if_the_thread_was_opened_since(account, deliver):
     deliver("text")
     work()

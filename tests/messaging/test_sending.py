@@ -9,8 +9,8 @@ from django.utils import timezone
 from accounts import connecting
 from accounts.models import Account
 from crypto.keyring import KeyRing
-from messaging import sending
-from messaging.models import Conversation, Message
+from messaging import inbound, sending
+from messaging.models import Conversation, Message, WebhookEvent
 from tests.conftest import work
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -479,3 +479,77 @@ def test_conversations_do_not_wait_for_each_other(instagram, open_conversation, 
     sending.queue_reply(other, "hello Jonas")
     work()
     assert instagram.sent_by_api() == ["hello Jonas"]
+
+
+class TestToldBeforeOurMidIsKnown:
+    """Instagram may speak of an answer of ours before it has told us what it calls it."""
+
+    @pytest.fixture
+    def sending_now(self, instagram, open_conversation):
+        """Called, and not yet answered."""
+        message = sending.queue_reply(open_conversation, "PIN 1234")
+        now = timezone.now()
+        Message.objects.filter(pk=message.pk).update(
+            status=Status.SENDING, called_at=now, due_at=now + timedelta(minutes=1)
+        )
+        message.refresh_from_db()
+        return message
+
+    def tell(self, post_webhook, conversation, **what):
+        account = conversation.account.instagram_account_id
+        event = {
+            "sender": {"id": account}, "recipient": {"id": conversation.igsid},
+            "timestamp": int(timezone.now().timestamp() * 1000), **what,
+        }  # fmt: skip
+        entry = {"id": account, "time": 1, "messaging": [event]}
+        post_webhook({"object": "instagram", "entry": [entry]})
+        inbound.process.run()
+
+    @pytest.mark.parametrize("way", ["echo", "answer", "twin"])
+    def test_a_reaction_stands_and_what_was_taken_back_is_gone(
+        self, sending_now, post_webhook, way
+    ):
+        conversation = sending_now.conversation
+        if way == "twin":  # Instagram changed the text: the echo looks like one from the phone.
+            post_webhook(echo_of(conversation, "mid-1", "PIN: 1234"))
+            inbound.process.run()
+        heart = {"mid": "mid-1", "action": "react", "emoji": "❤️"}
+        self.tell(post_webhook, conversation, reaction=heart)
+        if way == "echo":
+            post_webhook(echo_of(conversation, "mid-1", "PIN 1234"))
+            inbound.process.run()
+        else:
+            sending._sent(sending_now, "mid-1")
+        sending_now.refresh_from_db()
+        assert (sending_now.mid, sending_now.emoji()) == ("mid-1", ["❤️"])
+
+        self.tell(post_webhook, conversation, message={"mid": "mid-1", "is_deleted": True})
+        sending_now.refresh_from_db()
+        assert (sending_now.text, sending_now.status) == ("", Status.SENT)
+
+    @pytest.mark.parametrize("way", ["echo", "answer", "twin"])
+    def test_one_that_was_taken_back_at_once_does_not_come_back(
+        self, sending_now, post_webhook, way
+    ):
+        conversation = sending_now.conversation
+        if way == "twin":
+            post_webhook(echo_of(conversation, "mid-1", "PIN: 1234"))
+        self.tell(post_webhook, conversation, message={"mid": "mid-1", "is_deleted": True})
+        if way == "echo":
+            post_webhook(echo_of(conversation, "mid-1", "PIN 1234"))
+            inbound.process.run()
+        else:
+            sending._sent(sending_now, "mid-1")
+        message = Message.objects.get(mid="mid-1")
+        assert (message.pk, message.text) == (sending_now.pk, "")
+        assert message.unsent_at
+        assert not [w.pk for w in WebhookEvent.objects.all() if b"1234" in bytes(w.body)]
+
+    def test_an_equal_text_from_the_phone_is_given_back(self, sending_now, post_webhook):
+        post_webhook(echo_of(sending_now.conversation, "mid-phone", "PIN 1234"))
+        inbound.process.run()
+        sending._sent(sending_now, "mid-1")
+        post_webhook(echo_of(sending_now.conversation, "mid-1", "PIN 1234"))
+        inbound.process.run()
+        found = dict(Message.objects.filter(direction="out").values_list("mid", "is_from_here"))
+        assert found == {"mid-phone": False, "mid-1": True}

@@ -111,14 +111,14 @@ def test_odd_addresses_are_no_server_error(member, url):
 
 
 def test_after_a_long_absence_the_news_come_in_portions(member, conversation):
-    for n in range(250):
+    for n in range(450):
         say(conversation, f"text-{n:03}.")
     url = f"/conversations/{conversation.pk}/updates"
     first = member.get(url, {"after": 1})
     assert "text-000." in page(first)
-    assert "text-249." not in page(first)
+    assert "text-449." not in page(first)
     second = member.get(url, {"after": first.headers["X-Change"]})
-    assert "text-249." in page(second)
+    assert "text-449." in page(second)
     assert member.get(url, {"after": second.headers["X-Change"]}).status_code == 204
 
 

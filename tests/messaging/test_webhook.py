@@ -2,11 +2,16 @@
 
 import gzip
 import json
+import sqlite3
+import threading
+import time
+from contextlib import nullcontext, suppress
 
 import pytest
 from django.conf import settings as django_settings
 from django.db import OperationalError, connection
 
+from messaging import ledger
 from messaging.models import Conversation, Message, WebhookEvent
 from tests.conftest import sign, work
 
@@ -216,3 +221,42 @@ def test_whoever_has_the_connection_next_waits_for_the_writer_as_usual(post_webh
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA busy_timeout")
         assert cursor.fetchone() == (django_settings.DATABASE_WAIT * 1000,)
+
+
+@pytest.mark.skipif(not django_settings.IS_SQLITE, reason="threads take turns on SQLite only")
+def test_whoever_waits_while_the_database_is_held_gets_a_200_only_for_what_is_stored(
+    tmp_path, monkeypatch
+):
+    """Some give up, some are stored by another's turn; none is told what is not so."""
+    database = sqlite3.connect(tmp_path / "busy.db", isolation_level=None, check_same_thread=False)
+    database.execute("CREATE TABLE stored (body)")
+    held_until = time.monotonic() + 0.6
+
+    def insert(letters, before=""):
+        if time.monotonic() < held_until:
+            raise OperationalError("database is locked")
+        for letter in letters:
+            database.execute("INSERT INTO stored VALUES (?)", [letter.body])
+
+    monkeypatch.setattr(ledger, "_insert", insert)
+    monkeypatch.setattr(ledger, "_without_waiting", nullcontext)
+    monkeypatch.setattr(ledger, "_last_busy", 0.0)
+    monkeypatch.setattr(django_settings, "DATABASE_WAIT", 0.5)
+    monkeypatch.setattr(ledger.inbound.process, "hint", lambda: None)
+    told_yes = []
+
+    def send(number):
+        time.sleep(number % 10 / 20)
+        with suppress(ledger.Busy):
+            ledger.accept(b"body %d" % number)
+            told_yes.append(b"body %d" % number)
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(60)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stored = {body for (body,) in database.execute("SELECT body FROM stored")}
+    assert told_yes
+    assert set(told_yes) <= stored
+    assert not ledger._waiting
