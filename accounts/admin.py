@@ -57,6 +57,9 @@ class AccountAdmin(admin.ModelAdmin):
     def has_add_permission(self, request):
         return False
 
+    def has_delete_permission(self, request, obj=None):
+        return False  # Files and what Instagram sent would stay; the account's page deletes it.
+
     def save_model(self, request, obj, form, change):
         pass  # Only its members are edited; what was read a while ago must not be put back.
 

@@ -124,11 +124,11 @@ def disconnect(account: Account) -> None:
         "problem_reason": "",
         "problem_at": None,
     }
-    # Unless it was connected anew while Instagram was asked.
-    same_token = Account.objects.filter(pk=account.pk, token_issued_at=account.token_issued_at)
+    # Unless a person allowed it anew while Instagram was asked; a refresh meanwhile is no such act.
+    same_link = Account.objects.filter(pk=account.pk, allowed_at=account.allowed_at)
     with transaction.atomic():
-        had_token = same_token.filter(access_token__isnull=False).update(access_token=None)
-        same_token.update(**changes)
+        had_token = same_link.filter(access_token__isnull=False).update(access_token=None)
+        same_link.update(**changes)
         if had_token:
             audit.token_forgotten(account)
 
@@ -175,8 +175,10 @@ def _finish(user: User, query: Mapping[str, str], wanted: Account | None) -> Con
         account, is_new = _store(user, profile, grant)
     except SupersededSecret as exc:
         raise ConnectFailed("This site needs a restart first", str(exc), status=503) from None
-    account_connected.send(Account, account=account)
-    return Connected(account, is_new, warning=_subscribe(account, client))
+    warning = _subscribe(account, client)
+    # It is connected, whatever becomes of what waited; Django logs who failed.
+    account_connected.send_robust(Account, account=account)
+    return Connected(account, is_new, warning)
 
 
 def _explained(exc: InstagramError) -> ConnectFailed:
@@ -271,6 +273,5 @@ def _subscribe(account: Account, client: InstagramClient) -> str:
         fields, warning = [], f"Instagram will not tell us of new messages yet. {exc}"
     else:
         warning = ""
-    account.subscribed_fields = fields
-    account.save(update_fields=["subscribed_fields", "updated_at"])
+    account.note_subscribed(fields)
     return warning

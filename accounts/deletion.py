@@ -44,13 +44,14 @@ def deauthorize(signed: SignedRequest) -> None:
         if not _knew_of_this_link(signed, account):
             logger.warning("account %s: a deauthorization from before it was linked", account.pk)
             continue
-        # Unless it was connected anew this very moment.
+        # Unless a person allowed it anew this very moment; a refresh is no such act.
         with_token = Account.objects.filter(
-            pk=account.pk, token_issued_at=account.token_issued_at, access_token__isnull=False
+            pk=account.pk, allowed_at=account.allowed_at, access_token__isnull=False
         )
         with transaction.atomic():
             if with_token.update(
                 access_token=None,
+                token_issued_at=None,
                 token_expires_at=None,
                 subscribed_fields=[],
                 problem=Account.Problem.REVOKED,
@@ -67,7 +68,12 @@ def delete_for_instagram(signed: SignedRequest) -> str:
     meant = [account for account in named if _knew_of_this_link(signed, account)]
     if meant:
         return _begin(meant, asked_by)
-    state = DeletionRequest.State.OUTDATED if named else DeletionRequest.State.NOTHING
+    if named:
+        state = DeletionRequest.State.OUTDATED
+    elif _is_being_deleted(signed):
+        state = DeletionRequest.State.EARLIER  # Perhaps this one was delivered twice.
+    else:
+        state = DeletionRequest.State.NOTHING
     _, code = DeletionRequest.issue(asked_by, state=state, finished_at=timezone.now())
     return code
 
@@ -85,20 +91,20 @@ def leave(account: Account, user: User) -> bool:
     The last person who leaves disconnects it: nobody would see what arrives. Raises MustStay
     when others would be left without an owner.
     """
-    others = account.memberships.exclude(user=user)
-    is_last = not others.exists()
-    if is_last:
-        connecting.disconnect(account)
     with transaction.atomic():
-        # One at a time: of two owners who leave at once, the second sees that it is the last.
+        # One at a time: of two people who leave at once, the second sees that it is the last.
         Account.objects.select_for_update(no_key=True).filter(pk=account.pk).first()
-        if others.exists() and not others.filter(role=Role.OWNER).exists():
+        others = account.memberships.exclude(user=user)
+        roles = list(others.values_list("role", flat=True))
+        if roles and Role.OWNER not in roles:
             raise MustStay(
                 "You are the only owner, and others answer for this account. Send one of them an "
                 "invitation as owner first; or delete the account, for all of you."
             )
         Membership.objects.filter(account=account, user=user).delete()
-    return is_last
+    if not roles:
+        connecting.disconnect(account)
+    return not roles
 
 
 def former_id(account: Account) -> str:
@@ -108,6 +114,14 @@ def former_id(account: Account) -> str:
     connected anew.
     """
     return account.instagram_account_id.removesuffix(f"-{account.pk}")
+
+
+def _is_being_deleted(signed: SignedRequest) -> bool:
+    if not signed.user_id:
+        return False
+    former = f"{signed.user_id}-acc_"
+    was_named = Q(app_scoped_id__startswith=former) | Q(instagram_account_id__startswith=former)
+    return Account.objects.filter(was_named, deletion__isnull=False).exists()
 
 
 def _named_by(signed: SignedRequest) -> QuerySet[Account]:
@@ -149,7 +163,7 @@ def _take_away(account: Account, request: DeletionRequest) -> None:
     Account.objects.filter(pk=account.pk).update(
         deletion=request,
         instagram_account_id=f"{account.instagram_account_id}-{account.pk}"[:64],
-        app_scoped_id="",
+        app_scoped_id=f"{account.app_scoped_id}-{account.pk}"[:64],
         username="(being deleted)",
         name="",
         profile_picture_url="",

@@ -239,15 +239,39 @@ class Account(models.Model):
         return InstagramClient(token)
 
     def note_problem(self, problem: "Account.Problem", reason: str) -> None:
-        self._set_problem(problem, reason, timezone.now())
+        """Remember what stands in the way, unless something worse is known.
+
+        What is revoked stays so, since the first time: each new moment would tell the owners
+        again. What has expired is not revoked: its own end says more. Only being held counts
+        anew, since that decides when to try again.
+        """
+        now = timezone.now()
+        rows = self._with_this_token().exclude(problem=self.Problem.REVOKED)
+        if problem == self.Problem.REVOKED:
+            rows = rows.exclude(token_expires_at__lte=now)
+        elif problem == self.Problem.UNREADABLE:
+            rows = rows.filter(problem="")
+        self._set_problem(rows, problem, reason, now)
 
     def clear_problem(self) -> None:
-        self._set_problem("", "", None)
+        self._set_problem(self._with_this_token(), "", "", None)
 
-    def _set_problem(self, problem: str, reason: str, moment: datetime | None) -> None:
+    def note_subscribed(self, fields: list[str]) -> None:
+        """Remember what Instagram sends for it, unless it lost its token while that was asked."""
+        rows = Account.objects.filter(pk=self.pk, access_token__isnull=False)
+        if rows.update(subscribed_fields=fields, updated_at=timezone.now()):
+            self.subscribed_fields = fields
+
+    def _with_this_token(self) -> AccountQuerySet:
         # What was learned of an old token says nothing of one that came meanwhile.
-        same_token = Account.objects.filter(pk=self.pk, token_issued_at=self.token_issued_at)
-        if same_token.update(problem=problem, problem_reason=reason, problem_at=moment):
+        return Account.objects.filter(
+            pk=self.pk, token_issued_at=self.token_issued_at, access_token__isnull=False
+        )
+
+    def _set_problem(
+        self, rows: AccountQuerySet, problem: str, reason: str, moment: datetime | None
+    ) -> None:
+        if rows.update(problem=problem, problem_reason=reason, problem_at=moment):
             self.problem, self.problem_reason, self.problem_at = problem, reason, moment
 
     def is_owned_by(self, user: User) -> bool:
@@ -270,6 +294,7 @@ class DeletionRequest(models.Model):
         DONE = "done", "Done"
         NOTHING = "nothing", "Nothing was stored"
         OUTDATED = "outdated", "Older than the connection"
+        EARLIER = "earlier", "Under way by an earlier request"
 
     digest = models.CharField(max_length=64, unique=True, editable=False)
     asked_by = models.CharField(max_length=16, choices=AskedBy)

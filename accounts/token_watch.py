@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -47,6 +47,9 @@ SPREAD = timedelta(hours=2)
 
 SOONEST, LATEST = timedelta(minutes=30), timedelta(hours=6)
 """How long to wait after a failure."""
+
+PAUSES = (0.2, 1, 5)
+"""Seconds between attempts to store a new token while the database is busy."""
 
 NOT_EXTENDED = "The permission could not be extended."
 
@@ -100,7 +103,7 @@ def refresh(account: Account) -> Result:
         return Result(Outcome.TAKEN, "Another worker is at it, or it was reconnected.")
     try:
         account.refresh_from_db()  # A rotation may have passed since it was read.
-        is_stored = _store(account, account.client().refresh())
+        is_stored = _keep(account, account.client().refresh())
     except TokenUnreadable as exc:
         return _put_off(account, Outcome.UNREADABLE, str(exc))
     except SupersededSecret as exc:
@@ -134,6 +137,18 @@ def _claim(account: Account) -> bool:
         access_token__isnull=False,
     )
     return seen.update(token_refresh_at=until) == 1
+
+
+def _keep(account: Account, grant: Grant) -> bool:
+    """As `_store`, but patient: nobody else knows this token, and Instagram gives it once."""
+    for pause in PAUSES:
+        try:
+            return _store(account, grant)
+        except OperationalError:
+            logger.warning("account %s: the database is busy: once more in %s s", account.pk, pause)
+            connection.close_if_unusable_or_obsolete()
+            time.sleep(pause)
+    return _store(account, grant)
 
 
 def _store(account: Account, grant: Grant) -> bool:
@@ -184,8 +199,7 @@ def _failed(account: Account, exc: InstagramError) -> Result:
             # The others would fare no better now.
             return _put_off(account, Outcome.UNREACHABLE, str(exc))
         case TokenRejected():
-            if account.problem != Account.Problem.REVOKED:
-                account.note_problem(Account.Problem.REVOKED, str(exc))
+            account.note_problem(Account.Problem.REVOKED, str(exc))
             return _put_off(account, Outcome.REVOKED, str(exc))
         case Withheld():
             if not account.problem:

@@ -5,9 +5,11 @@ nothing to repair.
 """
 
 import logging
+from datetime import timedelta
 
+from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.deletion import former_id
@@ -19,8 +21,11 @@ from .queues import Drain
 
 logger = logging.getLogger(__name__)
 
-BATCH = 50
+BATCH = 20 if settings.IS_SQLITE else 50
 """Rows of one transaction; SQLite's writer is kept for about 10 ms."""
+
+SETTLING = timedelta(seconds=5)
+"""No deletion is done sooner: what was on its way when it was asked for has come by then."""
 
 
 def what_would_go(account: Account) -> dict[str, int]:
@@ -59,14 +64,14 @@ def _delete_some(request: DeletionRequest) -> int:
         return 1
     if events := _forget_what_came(account, request):
         return events
-    if messages := _first(account.messages):
+    messages, empty = _next(account)
+    if empty:
+        return _delete_conversations(request, empty)
+    if messages:
         return _delete_messages(request, messages)
-    if conversations := _first(account.conversations):
-        return _delete_conversations(request, conversations)
-    unread = WebhookEvent.objects.filter(
-        due_at__isnull=False, received_at__lte=request.requested_at
-    )
-    if unread.exists():
+    settled_at = request.requested_at + SETTLING
+    unread = WebhookEvent.objects.filter(due_at__isnull=False, received_at__lte=settled_at)
+    if timezone.now() < settled_at or unread.exists():
         return 0  # They may be about the account: once they are read, that shows.
     with transaction.atomic():
         _, gone = account.delete()
@@ -76,18 +81,36 @@ def _delete_some(request: DeletionRequest) -> int:
 
 def _forget_what_came(account: Account, request: DeletionRequest) -> int:
     # Also what found no account of this id: from before it was linked, or while it is deleted.
-    nobodys = InboundEvent.objects.filter(
-        account=None,
-        instagram_account_id=former_id(account),
-        webhook__received_at__lte=request.requested_at,
-    )
-    if found := _first(nobodys):
+    nobodys = InboundEvent.objects.filter(account=None, instagram_account_id=former_id(account))
+    if Account.objects.filter(instagram_account_id=former_id(account)).exists():
+        # Connected anew: what came since is that one's.
+        nobodys = nobodys.filter(webhook__received_at__lte=request.requested_at)
+    # In no order: PostgreSQL would look for the first of them among everybody's.
+    if found := list(nobodys.values_list("pk", flat=True)[:BATCH]):
         InboundEvent.objects.filter(pk__in=found).update(account=account)
     if not account.events.exists():
         return 0
     forgotten = erasure.forget_account(account.pk)
     request.add(notifications=forgotten)
     return forgotten
+
+
+def _next(account: Account) -> tuple[list[int], list[int]]:
+    """Some messages, conversation by conversation, and the conversations that have none.
+
+    By conversation, since that is an index: PostgreSQL would look for the oldest messages of the
+    account among everybody's.
+    """
+    messages, empty = [], []
+    for conversation in account.conversations.order_by("pk")[:BATCH]:
+        oldest = conversation.messages.order_by("timestamp").values_list("pk", flat=True)
+        found = list(oldest[: BATCH - len(messages)])
+        messages += found
+        if not found:
+            empty.append(conversation.pk)
+        if len(messages) == BATCH:
+            break
+    return messages, empty
 
 
 def _delete_messages(request: DeletionRequest, pks: list[int]) -> int:
@@ -111,14 +134,13 @@ def _delete_conversations(request: DeletionRequest, pks: list[int]) -> int:
     conversations = Conversation.objects.filter(pk__in=pks)
     with transaction.atomic():
         DeletionRequest.objects.select_for_update(no_key=True).get(pk=request.pk)
-        with_picture = conversations.exclude(picture="")
-        pictures = list(with_picture.values_list("picture", flat=True))
+        # Whoever is storing a picture, or a message, is waited for or finds the conversation gone.
+        locked = list(conversations.select_for_update().order_by("pk"))
+        if Message.objects.filter(conversation__in=pks).exists():
+            return len(pks)  # It came before the lock; its files are to go first.
+        pictures = [one.picture.name for one in locked if one.picture]
         FileToDelete.objects.bulk_create(FileToDelete(name=name) for name in pictures)
         _, gone = conversations.delete()
         request.add(conversations=gone.get("messaging.Conversation", 0), files=len(pictures))
     media.delete_files.hint()
     return len(pks)
-
-
-def _first(rows: QuerySet) -> list[int]:
-    return list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH])

@@ -5,8 +5,8 @@ from datetime import timedelta
 from accounts.models import Account
 
 MOMENTS = [
-    "linked_at", "problem_at", "token_issued_at", "token_expires_at", "token_refresh_at",
-    "token_alerted_at",
+    "linked_at", "allowed_at", "problem_at", "token_issued_at", "token_expires_at",
+    "token_refresh_at", "token_alerted_at",
 ]  # fmt: skip
 
 

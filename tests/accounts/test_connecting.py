@@ -2,14 +2,18 @@ from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
-from accounts import connecting
+from accounts import connecting, token_watch
 from accounts import instagram as instagram_client
 from accounts.connecting import ConnectFailed
+from accounts.instagram import InstagramClient
 from accounts.models import Account, ConnectAttempt, Membership, Role
 from crypto.keyring import derive
 from crypto.models import Secret
+
+from .passing_time import let_pass
 
 BROWSER = "a-random-cookie"
 pytestmark = pytest.mark.django_db
@@ -264,7 +268,62 @@ class TestReconnect:
         assert Membership.objects.filter(account=connected).count() == 2
 
 
+class TestWhatWaited:
+    """Receivers of `account_connected` go on with what waited for a token."""
+
+    @pytest.fixture
+    def failing(self):
+        def fail(**signal):
+            raise OperationalError("database is locked")
+
+        connecting.account_connected.connect(fail)
+        yield
+        connecting.account_connected.disconnect(fail)
+
+    def test_one_that_fails_is_logged_and_the_account_connected_all_the_same(
+        self, instagram, user, failing, caplog
+    ):
+        result = connect(instagram, user)
+        assert (result.is_new, result.warning) == (True, "")
+        assert Account.objects.get().subscribed_fields
+        assert instagram.control("state", method="GET")["subscriptions"]
+        assert "database is locked" in caplog.text
+
+
+def test_an_account_deleted_while_webhooks_are_asked_for_is_no_error(
+    instagram, connected, monkeypatch
+):
+    subscribe = InstagramClient.subscribe
+
+    def deleted_meanwhile(client, fields):
+        Account.objects.all().delete()
+        return subscribe(client, fields)
+
+    monkeypatch.setattr(InstagramClient, "subscribe", deleted_meanwhile)
+    assert connecting.retry_subscription(connected) == ""
+    assert not Account.objects.exists()
+
+
 class TestDisconnect:
+    def test_a_refresh_meanwhile_keeps_nothing(self, instagram, connected, monkeypatch):
+        let_pass(instagram, hours=25)
+        unsubscribe = InstagramClient.unsubscribe
+
+        def refreshed_meanwhile(client):
+            unsubscribe(client)
+            assert token_watch.refresh(Account.objects.get()).outcome == "refreshed"
+
+        monkeypatch.setattr(InstagramClient, "unsubscribe", refreshed_meanwhile)
+        connecting.disconnect(Account.objects.get())
+        account = Account.objects.get()
+        assert (account.status, account.subscribed_fields) == (Account.Status.DISCONNECTED, [])
+
+    def test_who_connects_anew_meanwhile_keeps_it(self, instagram, connected, user):
+        before = Account.objects.get()
+        connect(instagram, user)
+        connecting.disconnect(before)
+        assert Account.objects.get().status == Account.Status.CONNECTED
+
     def test_the_token_goes_here_and_the_subscription_there(self, instagram, connected):
         connecting.disconnect(connected)
         account = Account.objects.get()

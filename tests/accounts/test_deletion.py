@@ -1,22 +1,41 @@
 """An owner deletes an account for good; somebody leaves one."""
 
 import random
+import threading
+import time
 from datetime import timedelta
 from itertools import pairwise
 from uuid import uuid4
 
 import pytest
 from django.core.files.base import ContentFile
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts import connecting
+from accounts import connecting, token_watch
 from accounts import deletion as wishes
+from accounts.instagram import InstagramClient
 from accounts.models import Account, DeletionRequest, Invitation, Membership, Role
 from messaging import deletion, inbound, media
-from messaging.models import Attachment, Conversation, InboundEvent, Message, WebhookEvent
+from messaging.models import (
+    Attachment,
+    Conversation,
+    FileToDelete,
+    InboundEvent,
+    Message,
+    WebhookEvent,
+)
+
+from .passing_time import let_pass
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch):
+    """Nothing is on its way any more; what a deletion waits for has a test of its own."""
+    monkeypatch.setattr(deletion, "SETTLING", timedelta())
 
 
 def fill(account, *, conversations=3, messages=20, files=0) -> list[Attachment]:
@@ -246,6 +265,42 @@ class TestTheWork:
         assert wish().state == "done"
         assert not WebhookEvent.objects.exists()
 
+    def test_so_does_what_comes_while_it_is_being_deleted(self, account, deliver):
+        wishes.delete(account)
+        deliver("text")
+        inbound.process.run()
+        deletion.delete.run()
+        assert wish().state == "done"
+        assert not InboundEvent.objects.exists()
+        assert not WebhookEvent.objects.exists()
+
+    def test_but_not_what_comes_for_the_same_account_connected_anew(self, account, deliver):
+        instagram_account_id = account.instagram_account_id
+        wishes.delete(account)
+        deliver("text")
+        inbound.process.run()
+        Account.objects.create(instagram_account_id=instagram_account_id, username="luna")
+        deletion.delete.run()
+        assert InboundEvent.objects.get().instagram_account_id == instagram_account_id
+
+    def test_it_is_not_done_before_what_was_on_its_way_has_come(
+        self, account, deliver, monkeypatch
+    ):
+        """A webhook has its time when it arrives, and its row a little later."""
+        monkeypatch.setattr(deletion, "SETTLING", timedelta(seconds=5))
+        wishes.delete(account)
+        deletion.delete.run()
+        assert wish().state == "under_way"
+        deliver("text")
+        DeletionRequest.objects.update(requested_at=timezone.now() - timedelta(seconds=4.9))
+        time.sleep(0.1)
+        deletion.delete.run()
+        assert wish().state == "under_way"  # The webhook is not read yet.
+        inbound.process.run()
+        deletion.delete.run()
+        assert wish().state == "done"
+        assert not WebhookEvent.objects.exists()
+
     def test_what_came_for_others_stays(self, account, deliver):
         Account.objects.create(instagram_account_id="17841405309213999", username="sol")
         deliver("text")
@@ -254,6 +309,59 @@ class TestTheWork:
         deletion.delete.run()
         assert InboundEvent.objects.get().account == account
         assert Message.objects.get().text
+
+    @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer")
+    def test_a_picture_that_is_just_being_stored_goes_too(self, account, conversation):
+        wishes.delete(account)
+        is_written = threading.Event()
+
+        def store():
+            with transaction.atomic():
+                Conversation.objects.update(picture="people/somebody.png")
+                is_written.set()
+                time.sleep(0.5)
+            connection.close()
+
+        storing = threading.Thread(target=store)
+        storing.start()
+        assert is_written.wait(10)
+        deletion.delete.run()
+        storing.join(10)
+        assert wish().state == "done"
+        assert FileToDelete.objects.filter(name="people/somebody.png").exists()
+
+    def test_a_message_that_just_came_takes_its_files_along(self, account, conversation):
+        wishes.delete(account)
+        came = []
+
+        def come(execute, sql, params, many, context):
+            if sql.startswith('SELECT "conversations"') and "IN (" in sql and not came:
+                came.append(sql)
+                message = Message.objects.create(
+                    account=account, conversation=conversation, direction="in",
+                    status="received", timestamp=timezone.now(), due_at=None,
+                )  # fmt: skip
+                one = Attachment(message=message, kind="image", state="stored", due_at=None)
+                one.file.save("late.png", ContentFile(b"\x89PNG"), save=True)
+                came.append(one)
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(come):
+            deletion.delete.run()
+        assert (wish().state, wish().messages, wish().files) == ("done", 1, 1)
+        assert files_are_gone(came[1:])
+
+    def test_no_query_looks_for_messages_among_everybodys(self, account):
+        """Sorted by key, PostgreSQL would walk through all that are older."""
+        fill(account)
+        wishes.delete(account)
+        with CaptureQueriesContext(connection) as asked:
+            deletion.delete.run()
+        assert wish().state == "done"
+        read = [q["sql"] for q in asked if 'FROM "messages"' in q["sql"]]
+        in_order = [sql for sql in read if "ORDER BY" in sql and "LIMIT" in sql]
+        assert in_order
+        assert all('"conversation_id" = ' in sql for sql in in_order)
 
     def test_no_transaction_deletes_more_than_a_batch(self, account):
         """So that the webhook never waits long for SQLite's one writer."""
@@ -296,6 +404,41 @@ class TestLeaving:
         assert account.access_token is None
         assert not account.users.exists()
         assert Conversation.objects.exists()
+
+    @pytest.mark.parametrize("role", [Role.OWNER, Role.MEMBER])
+    def test_of_two_who_leave_at_once_the_second_disconnects_it(
+        self, instagram, connected, user, stranger, role
+    ):
+        """The other is gone by the time that the second one's turn has come."""
+        Membership.objects.create(user=stranger, account=connected, role=role)
+        left = []
+
+        def the_other_was_first(execute, sql, params, many, context):
+            # As late as can be: with the lock of the second one's transaction.
+            if not left and 'FROM "accounts"' in sql and 'WHERE "accounts"."id"' in sql:
+                left.append(stranger)
+                Membership.objects.filter(user=stranger).delete()
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(the_other_was_first):
+            assert wishes.leave(Account.objects.get(), user)
+        assert left
+        assert not Membership.objects.exists()
+        assert Account.objects.get().access_token is None
+
+    def test_a_refresh_while_the_last_one_leaves_keeps_no_token(
+        self, instagram, connected, user, monkeypatch
+    ):
+        let_pass(instagram, hours=25)
+        unsubscribe = InstagramClient.unsubscribe
+
+        def refreshed_meanwhile(client):
+            unsubscribe(client)
+            assert token_watch.refresh(Account.objects.get()).outcome == "refreshed"
+
+        monkeypatch.setattr(InstagramClient, "unsubscribe", refreshed_meanwhile)
+        assert wishes.leave(Account.objects.get(), user)
+        assert Account.objects.get().access_token is None
 
     def test_strangers_leave_nothing(self, client, account, stranger):
         client.force_login(stranger)

@@ -5,11 +5,14 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from accounts import instagram_errors
+from accounts import connecting, instagram_errors
 from accounts.connecting import WEBHOOK_FIELDS
+from accounts.instagram import InstagramClient
 from accounts.models import Account, Membership, Role
 from messaging import account_health, inbound, sending
 from messaging.models import Message
+
+from .passing_time import let_pass
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -68,6 +71,35 @@ class TestWhatInstagramSends:
         assert "The Instagram password was changed." in health(owner, connected)
         connected.refresh_from_db()
         assert connected.status == Account.Status.REVOKED
+
+    def test_looking_again_makes_nothing_of_it_new(self, owner, instagram, connected):
+        instagram.control("revoke", account="luna.ceramics", subcode=460)
+        health(owner, connected)
+        since = Account.objects.get().problem_at
+        health(owner, connected)
+        assert Account.objects.get().problem_at == since
+
+    def test_a_token_that_has_expired_is_not_sent(self, owner, instagram, connected):
+        let_pass(instagram, days=61)
+        calls = len(instagram.control("requests", method="GET")["requests"])
+        assert "has ended" in health(owner, connected)
+        assert len(instagram.control("requests", method="GET")["requests"]) == calls
+        assert Account.objects.get().status == Account.Status.EXPIRED
+
+    @pytest.mark.parametrize("rows", ["deleted", "disconnected"])
+    def test_an_account_that_goes_while_instagram_answers_is_no_error(
+        self, owner, connected, rows, monkeypatch
+    ):
+        def gone_meanwhile(client):
+            if rows == "deleted":
+                Account.objects.all().delete()
+            else:
+                connecting.disconnect(Account.objects.get())
+            return ["messages"]
+
+        monkeypatch.setattr(InstagramClient, "subscribed", gone_meanwhile)
+        health(owner, connected)
+        assert not Account.objects.exclude(subscribed_fields=[]).exists()
 
     def test_a_disconnected_account_has_a_page_too(self, owner, account):
         Account.objects.update(access_token=None)

@@ -9,6 +9,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -197,6 +198,30 @@ class TestDeauthorize:
         assert post(url, sign(wish(age=60))).status_code == 200
         assert is_untouched(account)
 
+    @pytest.mark.parametrize("moment", [None, timezone.now()])
+    def test_what_a_call_under_way_learns_does_not_hide_it(self, linked, moment):
+        Account.objects.update(token_issued_at=moment)
+        sending = Account.objects.get()
+        post(DEAUTHORIZE, sign(wish()))
+        sending.note_problem(Account.Problem.HELD, "Instagram does not let this account do that")
+        sending.clear_problem()
+        assert Account.objects.get().status == Account.Status.REVOKED
+
+    def test_a_refresh_at_this_very_moment_keeps_no_token(self, linked):
+        """It is stored between the reading of the account and the forgetting."""
+        refreshed = []
+
+        def refresh(execute, sql, params, many, context):
+            if sql.startswith('UPDATE "accounts"') and not refreshed:
+                refreshed.append(timezone.now())
+                Account.objects.update(token_issued_at=refreshed[0])
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(refresh):
+            post(DEAUTHORIZE, sign(wish()))
+        assert refreshed
+        assert Account.objects.get().access_token is None
+
     def test_one_of_the_second_in_which_it_was_linked_counts(self, account):
         moment = timezone.now().replace(microsecond=999_999)
         Account.objects.update(linked_at=moment, allowed_at=moment)
@@ -206,6 +231,11 @@ class TestDeauthorize:
 
 @pytest.mark.django_db(transaction=True)
 class TestDataDeletion:
+    @pytest.fixture(autouse=True)
+    def settled(self, monkeypatch):
+        """Nothing is on its way any more."""
+        monkeypatch.setattr(deletion, "SETTLING", timedelta())
+
     def test_the_answer_is_what_meta_wants_and_the_page_tells_how_far_it_is(
         self, linked, conversation, user, settings, client
     ):
@@ -249,13 +279,19 @@ class TestDataDeletion:
         page = client.get(f"{DELETION}/{code}").content.decode()
         assert "There was nothing to delete" in page
 
-    def test_a_second_delivery_finds_nothing_left_and_breaks_nothing(self, linked):
-        text = sign(wish())
+    @pytest.mark.parametrize("named", ["app_scoped_id", "instagram_account_id"])
+    def test_a_second_delivery_tells_of_the_first_and_breaks_nothing(self, linked, client, named):
+        text = sign(wish(getattr(linked, named)))
         assert post(DELETION, text).status_code == 200
-        assert post(DELETION, text).status_code == 200
+        second = post(DELETION, text)
+        assert second.status_code == 200
+        page = client.get(f"{DELETION}/{second.json()['confirmation_code']}").content.decode()
+        assert "under way by an earlier request" in page
+        assert "Finished" not in page
         deletion.delete.run()
+        assert post(DELETION, text).status_code == 200
         states = DeletionRequest.objects.order_by("pk").values_list("state", flat=True)
-        assert list(states) == ["done", "nothing"]
+        assert list(states) == ["done", "earlier", "nothing"]
 
     def test_other_accounts_and_logins_stay(self, linked, user, stranger):
         other = Account.objects.create(instagram_account_id="17841405309213999", username="sol")

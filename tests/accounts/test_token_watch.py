@@ -5,7 +5,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from accounts import connecting, token_watch
@@ -131,6 +131,28 @@ class TestStored:
         assert token not in column
         assert timezone.now() - account.token_issued_at < timedelta(minutes=1)
         assert account.token_expires_at - timezone.now() > timedelta(days=59, hours=23)
+
+    @pytest.mark.django_db(transaction=True)
+    @pytest.mark.parametrize("times", [1, 3])
+    def test_a_busy_database_is_asked_again_since_nobody_else_knows_the_token(
+        self, instagram, day_old, monkeypatch, times
+    ):
+        monkeypatch.setattr(token_watch, "PAUSES", (0.001,) * 3)
+        busy = []
+
+        def locked(execute, sql, params, many, context):
+            if 'SET "access_token_encrypted" =' in sql and len(busy) < times:
+                busy.append(sql)
+                raise OperationalError("database is locked")
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(locked):
+            account = look()
+        assert len(busy) == times
+        assert account.days_left == 60
+        newest = list(instagram.sandbox.world.tokens.values())[-1]
+        assert account.access_token.reveal() == newest.value
+        assert len(calls(instagram)) == 1
 
     def test_no_token_reaches_a_log(self, instagram, day_old, caplog):
         caplog.set_level(logging.DEBUG)
