@@ -107,8 +107,13 @@ def test_nothing_is_sent_twice(site, rng):
         )
         return not states["queued"] and not states["sending"]
 
+    def are_echoes_read() -> bool:
+        expire_leases(site)
+        return site.rows("SELECT COUNT(*) FROM inbound_events WHERE state = 'pending'") == [(0,)]
+
     eventually(is_settled, 90)
     site.control("flush")
+    eventually(are_echoes_read, 60)
     sent = site.sent_by_api()
     assert max(Counter(sent).values()) == 1
     states = dict(site.rows("SELECT text, status FROM messages WHERE is_from_here"))
@@ -146,9 +151,9 @@ def expire_leases(site) -> None:
     """
     site.manage("shell", "-v0", "-c", """
 from django.utils import timezone
-from messaging.models import Message, WebhookEvent
+from messaging.models import InboundEvent, Message, WebhookEvent
 from messaging.tasks import sweep
-for model in (WebhookEvent, Message):
+for model in (WebhookEvent, InboundEvent, Message):
     for row in model.objects.filter(due_at__isnull=False):
         model.objects.filter(pk=row.pk, due_at=row.due_at).update(due_at=timezone.now())
 sweep.call_local()
