@@ -1,36 +1,30 @@
 import json
 
-from django.core.management.base import BaseCommand
 from django.db import Error as DatabaseError
 
 from accounts import token_watch
+from accounts.commands import AccountsCommand
 from accounts.models import Account
 from accounts.token_watch import Outcome, Result
 from crypto.commands import Exit, stop
-from crypto.keyring import get_keyring
 
 SKIPPED = "skipped"
 
 
-class Command(BaseCommand):
+class Command(AccountsCommand):
     help = (
         "Refresh the access tokens that are due, as the worker does every ten minutes; or those "
         "of the named accounts, due or not."
     )
 
     def add_arguments(self, parser):
-        parser.add_argument(
-            "--account", nargs="+", default=[], metavar="ID", help="of these accounts only"
-        )
+        super().add_arguments(parser)
         parser.add_argument("--dry-run", action="store_true", help="list them; ask nobody")
-        parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
 
     def handle(self, **options):
-        if get_keyring().primary is None:
-            raise stop("SESSION_SECRET is not set: no token can be opened.", Exit.NOT_CONFIGURED)
         self.is_json, self.rows = options["json"], []
         try:
-            for account in self._chosen(options["account"]):
+            for account in self.chosen(options["account"], token_watch.due):
                 if self._report(account, options["dry_run"]) == Outcome.UNREACHABLE:
                     break
         except (DatabaseError, KeyboardInterrupt) as exc:
@@ -42,14 +36,6 @@ class Command(BaseCommand):
         if code := self._exit_code():
             raise SystemExit(code)
 
-    def _chosen(self, pks):
-        if not pks:
-            return list(token_watch.due())
-        found = Account.objects.in_bulk(pks)
-        if unknown := [pk for pk in pks if pk not in found]:
-            raise stop(f"There is no account {', '.join(unknown)}. Nothing was done.", Exit.USAGE)
-        return list(found.values())
-
     def _report(self, account, is_dry):
         if reason := token_watch.why_not(account):
             outcome = SKIPPED
@@ -59,18 +45,16 @@ class Command(BaseCommand):
             result = self._refresh(account)
             outcome, reason = result.outcome, result.reason
         until = account.token_expires_at
-        if self.is_json:
-            self.rows.append(
-                {
-                    "account_id": account.pk,
-                    "username": account.username,
-                    "outcome": outcome,
-                    "reason": reason,
-                    "token_expires_at": until and until.isoformat(),
-                }
-            )
-        else:
-            self.rows.append({"outcome": outcome})
+        self.rows.append(
+            {
+                "account_id": account.pk,
+                "username": account.username,
+                "outcome": outcome,
+                "reason": reason,
+                "token_expires_at": until and until.isoformat(),
+            }
+        )
+        if not self.is_json:
             lasts = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "end unknown"
             line = f"{account.pk} {account}: {outcome}, {lasts}"
             self.stdout.write(f"{line}. {reason}" if reason else line)

@@ -3,13 +3,12 @@ import sys
 import time
 from contextlib import contextmanager, nullcontext
 
-from django.core.management.base import BaseCommand
 from django.db import Error as DatabaseError
 from rich.console import Console
 
+from accounts.commands import AccountsCommand
 from accounts.models import Account
 from crypto.commands import Exit, stop
-from crypto.keyring import get_keyring
 from messaging import history
 from messaging.models import HistorySync
 
@@ -19,24 +18,16 @@ SECONDS = 5
 WAITING = "waiting"
 
 
-class Command(BaseCommand):
+class Command(AccountsCommand):
     help = (
         "Look through the recent conversations of all connected accounts, or of the named ones, "
         "and bring in the messages that are not here."
     )
 
-    def add_arguments(self, parser):
-        parser.add_argument(
-            "--account", nargs="+", default=[], metavar="ID", help="of these accounts only"
-        )
-        parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
-
     def handle(self, **options):
-        if get_keyring().primary is None:
-            raise stop("SESSION_SECRET is not set: no token can be opened.", Exit.NOT_CONFIGURED)
         self.is_json, self.rows = options["json"], []
         try:
-            for account in self._chosen(options["account"]):
+            for account in self.chosen(options["account"], Account.objects.worth_trying):
                 self._sync(account)
         except (DatabaseError, KeyboardInterrupt) as exc:
             reason = "Interrupted" if isinstance(exc, KeyboardInterrupt) else exc
@@ -47,14 +38,6 @@ class Command(BaseCommand):
         self._sum_up()
         if code := self._exit_code():
             raise SystemExit(code)
-
-    def _chosen(self, pks):
-        if not pks:
-            return list(Account.objects.worth_trying().filter(deletion=None))
-        found = Account.objects.filter(deletion=None).in_bulk(pks)
-        if unknown := [pk for pk in pks if pk not in found]:
-            raise stop(f"There is no account {', '.join(unknown)}. Nothing was done.", Exit.USAGE)
-        return list(found.values())
 
     def _sync(self, account):
         walk = history.begin(account, HistorySync.Reason.ASKED)
