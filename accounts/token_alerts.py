@@ -47,7 +47,6 @@ def _troubled() -> AccountQuerySet:
     return Account.objects.filter(
         revoked & (unheard | Q(token_alerted_at__lt=F("problem_at")))
         | ~revoked & ending & (unheard | Q(token_alerted_at__lt=F("token_expires_at"))),
-        deletion=None,
     )
 
 

@@ -59,14 +59,14 @@ def look() -> None:
     day without a single webhook: perhaps this site was out of reach, or Meta has switched its
     webhooks off; then every account gets a walk, one a day at most.
     """
-    unreadable = Account.objects.filter(problem=Account.Problem.UNREADABLE, deletion=None)
+    unreadable = Account.objects.filter(problem=Account.Problem.UNREADABLE)
     for account in unreadable.filter(access_token__isnull=False):
         begin(account, Reason.KEY_RECOVERED)
     if _was_silent():
         lately = HistorySync.objects.filter(
             account=OuterRef("pk"), created_at__gt=timezone.now() - DAY
         )
-        for account in Account.objects.worth_trying().filter(~Exists(lately), deletion=None):
+        for account in Account.objects.worth_trying().filter(~Exists(lately)):
             begin(account, Reason.OUTAGE)
 
 

@@ -1,5 +1,6 @@
 """An owner deletes an account for good; somebody leaves one."""
 
+import itertools
 import random
 import threading
 import time
@@ -195,6 +196,24 @@ class TestTheWork:
         assert (wish().messages, wish().conversations, wish().accounts_deleted) == (60, 3, 1)
         assert wish().files == 25
         assert files_are_gone(files)
+
+    def test_what_was_forgotten_before_a_kill_is_counted(self, account, deliver):
+        for number in range(45):
+            deliver("text", mid=f"mid-{number}")
+        inbound.process.run()
+        wishes.delete(account)
+        times = itertools.count(1)
+
+        def killed(execute, sql, params, many, context):
+            if sql.startswith('DELETE FROM "inbound_events"') and next(times) == 2:
+                raise KeyboardInterrupt
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(killed), pytest.raises(KeyboardInterrupt):
+            while True:
+                deletion._delete_some(wish())
+        deletion.delete.run()
+        assert (wish().state, wish().notifications) == ("done", 45)
 
     def test_one_that_cannot_go_on_does_not_keep_the_others(self, account, caplog):
         other = Account.objects.create(instagram_account_id="17841405309213999", username="sol")
