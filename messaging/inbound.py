@@ -15,8 +15,8 @@ from django.utils import timezone
 from accounts.models import Account
 
 from . import erasure, projection, wire
+from .board import Told
 from .models import InboundEvent, State, WebhookEvent
-from .projection import Told
 from .queues import LEASE, Drain, rest
 from .wire import Event, Kind
 
@@ -29,7 +29,7 @@ AT_ONCE = 200
 """Events in one transaction, while nobody waits for it."""
 
 AT_ONCE_BESIDE_WEBHOOKS = 25
-"""On SQLite a webhook waits for the transaction: about 10 ms of work."""
+"""On SQLite a webhook waits for the transaction (the benchmark `accept` shows how long)."""
 
 QUIET = timedelta(seconds=1)
 """After so long without a webhook, none is expected."""

@@ -7,11 +7,10 @@ back. So order, copies and the number of workers do not matter.
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-from django.db.models import Q
-
-from . import erasure, media, participants
+from . import media
+from .board import ECHO_TOLERANCE, Board, Told
 from .models import (
     Attachment,
     Conversation,
@@ -21,47 +20,12 @@ from .models import (
     State,
     WebhookEvent,
 )
-from .wire import CONTENT, LATER, Event, Kind, read
+from .wire import CONTENT, LATER, Kind, read
 
 Status = Message.Status
-Key = tuple[str, str]  # account id, igsid
-
-ECHO_TOLERANCE = timedelta(minutes=15)
-"""How far the echo of a send whose answer we missed may lie from the moment of the call."""
 
 GRACE = timedelta(seconds=30)
 """How long a message may come after its edit before it is asked for (3.9)."""
-
-CONVERSATION_FIELDS = [
-    "change", "last_message_at", "last_inbound_at", "last_inbound_change", "seen_at",
-    "referral", "referral_at",
-]  # fmt: skip
-MESSAGE_FIELDS = [
-    "mid", "mid_digest", "status", "text", "error", "timestamp", "change", "due_at", "lease",
-    "context", "reactions", "edit_number", "edited_at", "unsent_at",
-]  # fmt: skip
-
-
-class Told(NamedTuple):
-    """An event, and where it belongs. `igsid` is empty when the event does not say.
-
-    `is_old` for a message that is no news to anybody: nobody is told of it.
-    """
-
-    event: Event
-    account_id: str
-    igsid: str
-    digest: bytes | None
-    received_at: datetime
-    is_old: bool = False
-
-    @property
-    def moment(self) -> datetime:
-        """When it happened by Instagram's clock, unless that says tomorrow."""
-        moment = self.event.timestamp
-        if moment is None or moment > self.received_at + timedelta(days=1):
-            return self.received_at
-        return moment
 
 
 def project(told: list[Told]) -> list[str]:
@@ -76,19 +40,19 @@ def project(told: list[Told]) -> list[str]:
     # Content first: then whatever is told of it finds it.
     for n in sorted(range(len(told)), key=lambda n: told[n].event.kind not in CONTENT):
         reasons[n] = HANDLERS[told[n].event.kind](board, told[n])
-    board.catch_up()
+    _catch_up(board)
     board.save()
     return reasons
 
 
 def tell_again(digest: bytes) -> None:
     """Project what waits for this message, which is here now; belongs into a transaction."""
-    rows, told = waiting_for({digest})
+    rows, told = _waiting_for({digest})
     reasons = project(told)
-    settle_waiting([row for row, reason in zip(rows, reasons, strict=True) if not reason])
+    _settle_waiting([row for row, reason in zip(rows, reasons, strict=True) if not reason])
 
 
-def waiting_for(digests: set[bytes]) -> tuple[list[InboundEvent], list[Told]]:
+def _waiting_for(digests: set[bytes]) -> tuple[list[InboundEvent], list[Told]]:
     """What was told of messages that were not here."""
     rows = list(
         InboundEvent.objects.filter(
@@ -111,123 +75,23 @@ def waiting_for(digests: set[bytes]) -> tuple[list[InboundEvent], list[Told]]:
     return rows, told
 
 
-def settle_waiting(rows: list[InboundEvent]) -> None:
+def _settle_waiting(rows: list[InboundEvent]) -> None:
     done = InboundEvent.objects.filter(pk__in=[row.pk for row in rows])
     done.update(state=State.PROCESSED, reason="", due_at=None, lease=None)
     WebhookEvent.objects.filter(pk__in={row.webhook_id for row in rows}).sum_up()
 
 
-class Board:
-    """The rows that a few events are about, as they are and as they shall be."""
-
-    def __init__(self, told: list[Told]):
-        self.conversations: dict[int, Conversation] = {}
-        self._lock_those_of({t.digest for t in told if t.digest and not t.igsid})
-        self.by_key = self._conversations({(t.account_id, t.igsid) for t in told if t.igsid})
-        digests = {t.digest for t in told if t.digest}
-        self.messages = {
-            bytes(m.mid_digest): m for m in Message.objects.filter(mid_digest__in=digests)
-        }
-        self.new: dict[bytes, Message] = {}
-        self.named: set[bytes] = set()
-        self.attachments: list[Attachment] = []
-        self.changed: dict[int, Message] = {}
-        self.unsent: set[bytes] = set()
-        self.missing: list[MissingMessage] = []
-        self.own = self._own(told)
-
-    def _conversations(self, keys: set[Key]) -> dict[Key, Conversation]:
-        """Each conversation, made if need be, and locked; in one order, so that no two workers
-        wait for each other."""
-        found = self._lock(keys)
-        if missing := sorted(keys - found.keys()):
-            rows = [Conversation(account_id=account, igsid=igsid) for account, igsid in missing]
-            Conversation.objects.bulk_create(rows, ignore_conflicts=True)
-            found |= self._lock(set(missing))
-            participants.ask.hint()
-        return found
-
-    def _lock(self, keys: set[Key]) -> dict[Key, Conversation]:
-        accounts, igsids = {a for a, _ in keys}, {i for _, i in keys}
-        rows = Conversation.objects.filter(account__in=accounts, igsid__in=igsids)
-        rows = rows.select_for_update(no_key=True).order_by("pk")
-        found = {(row.account_id, row.igsid): row for row in rows}
-        self.conversations |= {row.pk: row for key, row in found.items() if key in keys}
-        return {key: row for key, row in found.items() if key in keys}
-
-    def _lock_those_of(self, digests: set[bytes]) -> None:
-        """The conversations of messages about which something is told without saying whose."""
-        if digests:
-            messages = Message.objects.filter(mid_digest__in=digests)
-            rows = Conversation.objects.filter(pk__in=messages.values("conversation"))
-            rows = rows.select_for_update(no_key=True).order_by("pk")
-            self.conversations |= {row.pk: row for row in rows}
-
-    def _own(self, told: list[Told]) -> list[Message]:
-        """Sends whose answer has not been seen (yet): an echo may be theirs."""
-        echoes = [t for t in told if t.event.kind == Kind.ECHO and t.digest not in self.messages]
-        if not echoes:
-            return []
-        return list(
-            Message.objects.filter(
-                Q(status__in=[Status.SENDING, Status.UNCONFIRMED, Status.SENT])
-                | Q(status=Status.FAILED, error=Message.NOT_ARRIVED),
-                conversation__in={self.by_key[t.account_id, t.igsid].pk for t in echoes},
-                is_from_here=True,
-                mid="",
-                called_at__range=(
-                    min(t.moment for t in echoes) - ECHO_TOLERANCE,
-                    max(t.moment for t in echoes) + ECHO_TOLERANCE,
-                ),
-            )
-        )
-
-    def conversation(self, message: Message) -> Conversation:
-        """The message's own, locked as well; an event need not name it."""
-        pk = message.conversation_id
-        if pk not in self.conversations:
-            rows = Conversation.objects.select_for_update(no_key=True)
-            self.conversations[pk] = rows.get(pk=pk)
-        return self.conversations[pk]
-
-    def note(self, conversation: Conversation) -> int:
-        """The number of what changes in it now."""
-        if not hasattr(conversation, "was"):
-            conversation.was = conversation.change
-            conversation.change += 1
-        return conversation.change
-
-    def touch(self, message: Message) -> None:
-        """It has changed: open pages shall hear of it."""
-        message.change = self.note(self.conversation(message))
-        if message.pk:
-            self.changed[message.pk] = message
-
-    def catch_up(self) -> None:
-        """Apply what was told of the messages before they came, or before their mid was known."""
-        came = {*self.new, *self.named}
-        rows, told = waiting_for(came) if came else ([], [])
-        done = [
-            row
-            for row, one in zip(rows, told, strict=True)
-            if one.event.kind in LATER and not HANDLERS[one.event.kind](self, one)
-        ]
-        if done:
-            settle_waiting(done)
-
-    def save(self) -> None:
-        Message.objects.bulk_create(self.new.values())
-        Attachment.objects.bulk_create(self.attachments)
-        if any(one.due_at for one in self.attachments):
-            media.fetch.hint()
-        for message in self.changed.values():
-            message.save(update_fields=MESSAGE_FIELDS)
-        moved = [row for row in self.conversations.values() if hasattr(row, "was")]
-        Conversation.objects.write(moved, CONVERSATION_FIELDS)
-        if self.unsent:
-            erasure.forget_content(self.unsent)
-        if self.missing:
-            MissingMessage.objects.bulk_create(self.missing, ignore_conflicts=True)
+def _catch_up(board: Board) -> None:
+    """Apply what was told of the messages before they came, or before their mid was known."""
+    came = {*board.new, *board.named}
+    rows, told = _waiting_for(came) if came else ([], [])
+    done = [
+        row
+        for row, one in zip(rows, told, strict=True)
+        if one.event.kind in LATER and not HANDLERS[one.event.kind](board, one)
+    ]
+    if done:
+        _settle_waiting(done)
 
 
 # --- One function per kind ------------------------------------------------------------------------

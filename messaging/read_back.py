@@ -13,7 +13,7 @@ from accounts.instagram_conversations import PastMessage
 from accounts.models import Account
 
 from . import wire
-from .projection import Told
+from .board import Told
 from .wire import AttachmentEvent, Event, Kind
 
 

@@ -87,4 +87,4 @@ def test_plain_text_of_a_secret_is_revealed_only_for_the_client():
         for path in modules(package)
         if ".reveal()" in path.read_text()
     ]
-    assert revealed == ["accounts/models.py"]
+    assert revealed == ["accounts/models/accounts.py"]

@@ -210,8 +210,7 @@ class TestTheWork:
             return execute(sql, params, many, context)
 
         with connection.execute_wrapper(killed), pytest.raises(KeyboardInterrupt):
-            while True:
-                deletion._delete_some(wish())
+            deletion.delete.run_dry()
         deletion.delete.run()
         assert (wish().state, wish().notifications) == ("done", 45)
 

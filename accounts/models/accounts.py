@@ -1,6 +1,5 @@
-"""Who signs in, which Instagram accounts they share, and how they get there."""
+"""Who signs in, and which Instagram accounts they share."""
 
-import hashlib
 import logging
 import math
 import secrets
@@ -8,26 +7,22 @@ from datetime import datetime, timedelta
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
-from django.db.models import Exists, F, OuterRef, Q, Subquery
+from django.db.models import Exists, OuterRef, Q, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
 from crypto.fields import EncryptedTextField
 from crypto.keyring import DecryptionError
 
-from . import audit
-from .instagram import InstagramClient
+from .. import audit
+from ..instagram import InstagramClient
+from .digests import digest
 
 logger = logging.getLogger(__name__)
 
 EXPIRING = timedelta(days=14)
 HOLD = timedelta(minutes=15)
 REFRESHABLE_AFTER = timedelta(hours=24)
-
-
-def digest(text: str) -> str:
-    """SHA-256 in hex: what is stored of a random value that only its bearer should know."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class User(AbstractUser):
@@ -278,63 +273,6 @@ class Account(models.Model):
         return self.memberships.filter(user=user, role=Role.OWNER).exists()
 
 
-class DeletionRequest(models.Model):
-    """Somebody's wish that accounts be deleted, and the job of the worker that does it.
-
-    Who has the code may see how far it is; only its digest is stored. What has gone is counted
-    in the transaction that deleted it.
-    """
-
-    class AskedBy(models.TextChoices):
-        OWNER = "owner", "An owner, here"
-        INSTAGRAM = "instagram", "Instagram, for its user"
-
-    class State(models.TextChoices):
-        UNDER_WAY = "under_way", "Under way"
-        DONE = "done", "Done"
-        NOTHING = "nothing", "Nothing was stored"
-        OUTDATED = "outdated", "Older than the connection"
-        EARLIER = "earlier", "Under way by an earlier request"
-
-    digest = models.CharField(max_length=64, unique=True, editable=False)
-    asked_by = models.CharField(max_length=16, choices=AskedBy)
-    state = models.CharField(max_length=16, choices=State, default=State.UNDER_WAY)
-    requested_at = models.DateTimeField(default=timezone.now)
-    finished_at = models.DateTimeField(null=True)
-
-    # What has gone so far.
-    accounts_deleted = models.PositiveIntegerField(default=0)
-    members = models.PositiveIntegerField(default=0, help_text="Who had access.")
-    conversations = models.PositiveIntegerField(default=0)
-    messages = models.PositiveIntegerField(default=0)
-    files = models.PositiveIntegerField(default=0)
-    notifications = models.PositiveIntegerField(
-        default=0, help_text="What Instagram had sent, as it was stored."
-    )
-
-    class Meta:
-        db_table = "deletion_requests"
-        ordering = ["-requested_at"]
-
-    def __str__(self) -> str:
-        return f"deletion {self.pk}"
-
-    @classmethod
-    def issue(cls, asked_by: str, **fields) -> tuple["DeletionRequest", str]:
-        """A new row and its code, which is stored nowhere."""
-        code = secrets.token_hex(16)  # Instagram wants letters and digits.
-        return cls.objects.create(asked_by=asked_by, digest=digest(code), **fields), code
-
-    def add(self, **gone: int) -> None:
-        """Count what goes; belongs into the transaction that deletes it."""
-        changes = {name: F(name) + count for name, count in gone.items()}
-        DeletionRequest.objects.filter(pk=self.pk).update(**changes)
-
-    def finish(self) -> None:
-        under_way = DeletionRequest.objects.filter(pk=self.pk, state=self.State.UNDER_WAY)
-        under_way.update(state=self.State.DONE, finished_at=timezone.now())
-
-
 class Role(models.TextChoices):
     OWNER = "owner", "Owner"
     MEMBER = "member", "Member"
@@ -354,92 +292,3 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} · {self.account} ({self.role})"
-
-
-class OneTimeQuerySet(models.QuerySet):
-    def find(self, secret: str) -> models.Model | None:
-        """The row that `secret` was made for, used or not."""
-        return self.filter(digest=digest(secret)).first()
-
-
-class OneTime(models.Model):
-    """A row that its bearer may use once, before it expires; only the digest is stored."""
-
-    digest = models.CharField(max_length=64, unique=True, editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
-    expires_at = models.DateTimeField()
-    used_at = models.DateTimeField(null=True, blank=True)
-
-    objects = OneTimeQuerySet.as_manager()
-
-    class Meta:
-        abstract = True
-
-    @classmethod
-    def issue(cls, lifetime: timedelta, **fields) -> tuple["OneTime", str]:
-        """A new row and its secret, which nobody can see again."""
-        secret = secrets.token_urlsafe(32)
-        expires_at = timezone.now() + lifetime
-        return cls.objects.create(digest=digest(secret), expires_at=expires_at, **fields), secret
-
-    @property
-    def is_expired(self) -> bool:
-        return self.expires_at <= timezone.now()
-
-    def use(self) -> bool:
-        """Take the one use. False for all but the first, however many try at once."""
-        now = timezone.now()
-        unused = type(self).objects.filter(pk=self.pk, used_at=None, expires_at__gt=now)
-        return unused.update(used_at=now) == 1
-
-
-class Invitation(OneTime):
-    """An owner's one-time link that makes a colleague a member."""
-
-    LIFETIME = timedelta(days=7)
-
-    account = models.ForeignKey(Account, models.CASCADE, related_name="invitations")
-    role = models.CharField(max_length=16, choices=Role, default=Role.MEMBER)
-    invited_by = models.ForeignKey(User, models.CASCADE, related_name="+")
-    used_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
-
-    class Meta:
-        db_table = "invitations"
-
-    def __str__(self) -> str:
-        return f"invitation to {self.account} ({self.role})"
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it may still be used: an owner who has left takes their invitations along."""
-        is_unused = self.used_at is None and not self.is_expired
-        return is_unused and self.account.is_owned_by(self.invited_by)
-
-    def admit(self, user: User) -> None:
-        """Make `user` a member, or an owner; nobody is made less than they are."""
-        membership, is_new = Membership.objects.get_or_create(
-            user=user, account=self.account, defaults={"role": self.role}
-        )
-        if not is_new and self.role == Role.OWNER:
-            membership.role = Role.OWNER
-            membership.save(update_fields=["role"])
-        self.used_by = user
-        self.save(update_fields=["used_by"])
-
-
-class ConnectAttempt(OneTime):
-    """One trip to Instagram's consent page; its secret is the OAuth `state`."""
-
-    LIFETIME = timedelta(minutes=10)
-
-    user = models.ForeignKey(User, models.CASCADE, related_name="+")
-    browser = models.CharField(max_length=64, help_text="Digest of a cookie of the browser.")
-    account = models.ForeignKey(
-        Account, models.CASCADE, null=True, blank=True, help_text="The one to reconnect."
-    )
-
-    class Meta:
-        db_table = "connect_attempts"
-
-    def __str__(self) -> str:
-        return f"{self.user}, {self.created_at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,27 @@
+"""The tables of messaging, by what they are about."""
+
+from .conversations import (
+    PERSON_WANTED,
+    Conversation,
+    Message,
+    new_message_id,
+)
+from .files import Attachment, FileToDelete, new_attachment_id
+from .history import HistorySync, MissingMessage
+from .ledger import InboundEvent, State, WebhookEvent
+
+__all__ = [
+    "PERSON_WANTED",
+    "Attachment",
+    "Conversation",
+    "FileToDelete",
+    "HistorySync",
+    "InboundEvent",
+    "Message",
+    "MissingMessage",
+    "State",
+    "WebhookEvent",
+    # The first migration names these two.
+    "new_attachment_id",
+    "new_message_id",
+]
