@@ -14,16 +14,25 @@ from urllib.parse import quote, urlencode
 import requests
 from django.conf import settings
 from django.utils import timezone
+from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
 
 from . import instagram_conversations as past
+from . import instagram_usage
 from .instagram_conversations import Page, PastConversation, PastMessage
 from .instagram_errors import InstagramError, NoAnswer, NotSent, Refused, meaning_of
+from .instagram_messages import Body
+from .instagram_usage import Usage
+
+CALLS_AT_ONCE = 40
+"""Of one process, with connections that are kept."""
 
 # One pool of connections per process. Nothing of the environment's proxies or .netrc is used,
 # and no redirect is followed: the token would go with it.
 _http = requests.Session()
 _http.trust_env = False
+_http.mount("https://", HTTPAdapter(pool_maxsize=CALLS_AT_ONCE))
+_http.mount("http://", HTTPAdapter(pool_maxsize=CALLS_AT_ONCE))
 # One account's cookies are not to go with another's calls.
 _http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
@@ -122,10 +131,14 @@ def exchange_code(code: str, *, redirect_uri: str) -> Grant:
 
 
 class InstagramClient:
-    """Instagram, spoken to with one account's access token. Every method raises InstagramError."""
+    """Instagram, spoken to with one account's access token. Every method raises InstagramError.
+
+    `usage` is what the last answer told of the limits, None when it told nothing.
+    """
 
     def __init__(self, access_token: str):
         self._access_token = access_token
+        self.usage: Usage | None = None
 
     def __repr__(self) -> str:
         return "<InstagramClient>"
@@ -184,13 +197,16 @@ class InstagramClient:
         """Ask for no more webhooks of this account."""
         self._call("DELETE", "me/subscribed_apps")
 
-    def send_text(self, igsid: str, text: str) -> str:
-        """Send `text` (at most 1,000 bytes of UTF-8) once; returns Instagram's message id."""
-        body = {"recipient": {"id": igsid}, "message": {"text": text}}
-        answer = self._call("POST", "me/messages", json=body)
+    def send(self, igsid: str, body: Body) -> str:
+        """Send one message, made by `instagram_messages`, once; returns Instagram's id of it."""
+        answer = self._call("POST", "me/messages", json={"recipient": {"id": igsid}} | body)
         if not isinstance(answer.get("message_id"), str):
             raise NoAnswer("Instagram answered without a message id.")
         return answer["message_id"]
+
+    def act(self, igsid: str, body: Body) -> None:
+        """React to a message, show that somebody types, or that the thread was read."""
+        self._call("POST", "me/messages", json={"recipient": {"id": igsid}} | body)
 
     def person(self, igsid: str) -> Person:
         """Somebody who has written to the account; what Instagram leaves out is empty.
@@ -207,9 +223,12 @@ class InstagramClient:
         told = [found.get(name) for name in ("username", "name", "profile_pic")]
         return Person(*(value if isinstance(value, str) else "" for value in told))
 
-    def conversations(self, *, limit: int, after: str = "") -> Page[PastConversation]:
-        """A page of the account's conversations, the latest first."""
+    def conversations(
+        self, *, limit: int, after: str = "", igsid: str = ""
+    ) -> Page[PastConversation]:
+        """A page of the account's conversations, the latest first, or of those with one person."""
         params = {"platform": "instagram", "fields": "id,updated_time", "limit": limit}
+        params |= {"user_id": igsid} if igsid else {}
         answer = self._answer("GET", "me/conversations", params=params | _from(after))
         return past.page(answer, past.conversation)
 
@@ -233,7 +252,8 @@ class InstagramClient:
     def _answer(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         url = f"{settings.INSTAGRAM_GRAPH_URL}/{settings.INSTAGRAM_API_VERSION}/{path}"
         headers = {"Authorization": f"Bearer {self._access_token}"}
-        return _answer(method, url, headers=headers, **request)
+        is_own = path == "me" or path.startswith("me/")
+        return _answer(method, url, client=self, is_own=is_own, headers=headers, **request)
 
 
 def _from(after: str) -> dict[str, str]:
@@ -250,7 +270,14 @@ def _unwrapped(answer: dict[str, Any]) -> dict[str, Any]:
     return wrapped[0] if isinstance(wrapped, list) and wrapped else answer
 
 
-def _answer(method: str, url: str, **request: Any) -> dict[str, Any]:
+def _answer(
+    method: str,
+    url: str,
+    *,
+    client: InstagramClient | None = None,
+    is_own: bool = False,
+    **request: Any,
+) -> dict[str, Any]:
     """One call, one meaning: the JSON object of a success, or an InstagramError.
 
     Errors are raised `from None`: the exceptions of the HTTP library quote the URL, and a token
@@ -263,6 +290,8 @@ def _answer(method: str, url: str, **request: Any) -> dict[str, Any]:
         if _never_left(exc):
             raise NotSent("Instagram cannot be reached.") from None
         raise NoAnswer("Instagram did not answer.") from None
+    if client:
+        client.usage = instagram_usage.read(answer.headers)
     try:
         body = answer.json()
     except ValueError:
@@ -271,7 +300,7 @@ def _answer(method: str, url: str, **request: Any) -> dict[str, Any]:
         body = body[0] if body else None
     if answer.status_code == 200 and isinstance(body, dict) and "error" not in body:
         return body
-    raise meaning_of(answer.status_code, body, is_read=method == "GET")
+    raise meaning_of(answer.status_code, body, is_read=method == "GET", is_own=is_own)
 
 
 def _grant(answer: dict[str, Any], permissions: list[str] | None) -> Grant:

@@ -6,13 +6,12 @@ from datetime import datetime
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import instagram_errors
 from accounts.connecting import REQUIRED, WEBHOOK_FIELDS
 from accounts.instagram_errors import InstagramError, TokenRejected
 from accounts.models import Account, TokenUnreadable
 
+from . import explanations
 from .models import Conversation, Message
-from .sending import NOT_CONFIRMED
 
 LOOK_BACK = 2000
 """So many of the latest messages are looked through; more would keep the page waiting."""
@@ -32,76 +31,6 @@ FIELDS_BRING = {
     "messaging_handover": "handing a conversation to another app and back",
     "standby": "what is said while another app is in charge",
 }
-
-NOTHING_TO_DO = "Nothing needs to be done here."
-WHAT_TO_DO = (
-    # How the text begins, what it means, what to do; the first that fits.
-    (
-        NOT_CONFIRMED,
-        "Instagram was asked, and its answer was lost on the way. It is not sent again by itself: "
-        "the customer might get it twice.",
-        "Look in the Instagram app whether it is there, then press one of the two buttons below "
-        "the message.",
-    ),
-    (
-        Message.NOT_ARRIVED,
-        "Somebody of your team looked in the Instagram app and did not find it.",
-        "Write it again, if it still matters.",
-    ),
-    (
-        "Given up",
-        "The account could not send for so long that the customer no longer expects an answer.",
-        "Mend the connection, then write again once the customer has written.",
-    ),
-    (
-        instagram_errors.WINDOW_CLOSED,
-        "Instagram lets a shop answer for 24 hours after the customer has written.",
-        "Wait until the customer writes again.",
-    ),
-    (
-        "Another app is in charge",
-        "Instagram lets one app at a time answer in a conversation.",
-        "Answer in that app, or choose this one in Instagram: Settings → Messages and story "
-        "replies → Message controls → Connected tools.",
-    ),
-    (
-        "The customer has blocked",
-        "It concerns this one customer; the account is well.",
-        NOTHING_TO_DO,
-    ),
-    (
-        "This customer",
-        "It concerns this one customer; the account is well.",
-        "Try again later, should it matter.",
-    ),
-    (
-        "Instagram does not know this customer",
-        "The account of the customer was closed, or never wrote to this one.",
-        NOTHING_TO_DO,
-    ),
-    (
-        "Instagram refuses the text",
-        "One message takes at most 1,000 bytes.",
-        "Send it in two parts.",
-    ),
-    (
-        "Trying again",
-        "Instagram was out of reach, or asked to slow down.",
-        "Nothing: the message goes out by itself. If it stays so for an hour, tell the person who "
-        "runs this site.",
-    ),
-    (
-        "Waiting",
-        "The message waits until the account can send again.",
-        "Mend the connection, as said above; then it goes out by itself.",
-    ),
-    (
-        "",
-        "Instagram refused this one message.",
-        "Read in the conversation what it was. If others fail as well, show this text to the "
-        "person who runs this site.",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -222,8 +151,6 @@ def _trouble(recent: QuerySet[Message]) -> Trouble | None:
     message = failed.select_related("conversation").first()
     if message is None:
         return None
-    means, todo = next(
-        (means, todo) for start, means, todo in WHAT_TO_DO if message.error.startswith(start)
-    )
+    means, todo = explanations.explain(message.error)
     at = message.called_at or message.created_at
     return Trouble(message.error, at, means, todo, message.conversation)

@@ -9,6 +9,8 @@ from .models import (
     InboundEvent,
     Message,
     MissingMessage,
+    SenderAction,
+    SendingPace,
     WebhookEvent,
 )
 
@@ -139,3 +141,20 @@ class AttachmentAdmin(ReadOnlyAdmin):
     list_filter = ["state", "kind", "content_type"]
     list_select_related = ["message"]
     search_fields = ["=public_id", "=message__public_id"]
+
+
+@admin.register(SendingPace)
+class SendingPaceAdmin(ReadOnlyAdmin):
+    list_display = ["account", "paused_until", "used", "told_at"]
+    list_filter = ["paused_until"]
+    list_select_related = ["account"]
+    search_fields = ["=account__id", "account__username"]
+
+
+@admin.register(SenderAction)
+class SenderActionAdmin(ReadOnlyAdmin):
+    list_display = ["kind", "conversation", "message", "created_at", "due_at", "attempts", "error"]
+    list_filter = ["kind"]
+    list_select_related = ["conversation", "message"]
+    search_fields = ["=message__public_id"]
+    date_hierarchy = "created_at"

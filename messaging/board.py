@@ -110,7 +110,7 @@ class Board:
                     min(t.moment for t in echoes) - ECHO_TOLERANCE,
                     max(t.moment for t in echoes) + ECHO_TOLERANCE,
                 ),
-            )
+            ).prefetch_related("attachments")
         )
 
     def conversation(self, message: Message) -> Conversation:

@@ -16,7 +16,11 @@ STARTS = [
     *((bytes([0xFF, second]), "audio/aac", "aac") for second in (0xF1, 0xF0, 0xF9, 0xF8)),
     (b"%PDF-", "application/pdf", "pdf"),
 ]
-RIFF = {b"WEBP": ("image/webp", "webp"), b"WAVE": ("audio/wav", "wav")}
+RIFF = {
+    b"WEBP": ("image/webp", "webp"),
+    b"WAVE": ("audio/wav", "wav"),
+    b"AVI ": ("video/x-msvideo", "avi"),
+}
 FTYP = {
     b"M4A ": ("audio/mp4", "m4a"),
     b"M4B ": ("audio/mp4", "m4a"),
@@ -60,6 +64,8 @@ def _of(data: bytes) -> tuple[str, str]:
         return RIFF.get(data[8:12], UNKNOWN)
     if data[4:8] == b"ftyp":
         return FTYP.get(data[8:12], ("video/mp4", "mp4"))
+    if data[:4] == b"OggS" and b"theora" in data[:512]:
+        return "video/ogg", "ogv"
     for start, content_type, ending in STARTS:
         if data.startswith(start):
             return content_type, ending

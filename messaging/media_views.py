@@ -1,10 +1,11 @@
-"""What members see of files: attachments, and pictures of people."""
+"""Files: what members see of them, and what Instagram fetches."""
 
 from django.contrib.auth.decorators import login_required
+from django.http import Http404
 from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_POST, require_safe
 
-from . import file_responses, media
+from . import file_responses, media, uploads
 from .models import Attachment, Conversation
 
 
@@ -23,6 +24,18 @@ def attachment(request, public_id):
         title=f"{one.kind}-{one.public_id[:8]}",
         # The browser keeps it and asks each time: what was taken back is not shown again.
         cache="private, no-cache",
+    )
+
+
+@require_safe
+def offered(request, token):
+    """A file that is being sent, for Instagram, which bears no login but the address."""
+    one = uploads.offered(token)
+    if one is None:
+        raise Http404
+    title = f"{one.kind}-{one.public_id[:8]}"
+    return file_responses.answer(
+        request, one.file.name, one.content_type, title=title, cache="private, no-store"
     )
 
 

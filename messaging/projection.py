@@ -48,6 +48,8 @@ def project(told: list[Told]) -> list[str]:
 def tell_again(digest: bytes) -> None:
     """Project what waits for this message, which is here now; belongs into a transaction."""
     rows, told = _waiting_for({digest})
+    if not rows:
+        return
     reasons = project(told)
     _settle_waiting([row for row, reason in zip(rows, reasons, strict=True) if not reason])
 
@@ -245,14 +247,14 @@ def _our_own(board: Board, told: Told) -> Message | None:
     """The send that this echo belongs to, when Instagram's answer to it has not been seen (yet).
 
     The echo may overtake the answer, or be all that comes after a crash, even after a person has
-    settled the message. It carries no mark of ours, so the text and the time have to tell.
+    settled the message. It carries no mark of ours, so what it says and the time have to tell.
     """
-    text, conversation = (told.event.text or "").strip(), board.by_key[told.account_id, told.igsid]
+    conversation = board.by_key[told.account_id, told.igsid]
+    said = (told.event.text or "").strip(), [item.kind for item in told.event.attachments]
     equal = [
         message
         for message in board.own
-        if text
-        and message.text.strip() == text
+        if (message.text.strip(), [one.kind for one in message.attachments.all()]) == said
         and message.conversation_id == conversation.pk
         and abs(message.called_at - told.moment) <= ECHO_TOLERANCE
     ]

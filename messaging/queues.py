@@ -29,6 +29,9 @@ LEASE = timedelta(seconds=60)
 MOMENT = 0.005
 """Seconds for which hints are collected before they are passed on."""
 
+TURN = 5
+"""Seconds after which a drain asks anew: a worker that is told to stop waits no longer."""
+
 
 class QueuedQuerySet(models.QuerySet):
     def due(self) -> Self:
@@ -122,7 +125,7 @@ class Drain:
         while self.is_asked and self.running.acquire(blocking=False):
             try:
                 self.is_asked = False
-                self.run_dry()
+                self._take_turn()
             except Exception:
                 # A question that came meanwhile is still there to be seen.
                 logger.exception("%s: stopped; the rows are looked at again", self.name)
@@ -133,18 +136,18 @@ class Drain:
         while self.work():
             rest()
 
+    def _take_turn(self) -> None:
+        until = time.monotonic() + TURN
+        while self.work():
+            if time.monotonic() > until:
+                self.start_unless_waiting()
+                return
+            rest()
+
     def start_unless_waiting(self) -> None:
         """Ask a worker to look, if none has been asked who has not begun yet."""
         if HUEY.storage.put_if_empty(self.waiting, b"1"):
             self.task()
-
-
-class ParallelDrain(Drain):
-    """One that several threads run side by side: its work is mostly waiting for others."""
-
-    def run(self) -> None:
-        HUEY.storage.delete_data(self.waiting)
-        self.run_dry()
 
 
 class _Messenger:

@@ -1,144 +1,116 @@
-"""Answers: written down first, sent at most once, and honest about what became of them."""
+"""Answers leave here: many conversations side by side, each message at most once."""
 
 import logging
 import random
 import time
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 from functools import partial
-from uuid import UUID, uuid5
 
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
+from accounts import instagram_messages
+from accounts.instagram import InstagramClient
 from accounts.instagram_errors import (
     InstagramError,
     NoAnswer,
     NotSent,
+    Passing,
     RateLimited,
     TokenRejected,
     Withheld,
 )
-from accounts.models import Account, TokenUnreadable, User
+from accounts.models import Account, TokenUnreadable
 
-from . import erasure, media, projection, wire
-from .models import Conversation, Message
-from .queues import LEASE, ParallelDrain
+from . import budgets, outcomes, uploads
+from .models import Message
+from .queues import Drain, rest
 
 logger = logging.getLogger(__name__)
 
 Status = Message.Status
 
-MAX_BYTES = 1000
-"""Instagram counts UTF-8 bytes, not characters (Send API, 4.1)."""
+SIDE_BY_SIDE = 32
+"""Calls of one worker process at a time."""
+
+TURN = 3
+"""Seconds after which nothing new is begun, so that a worker can stop."""
 
 GIVE_UP = timedelta(hours=24)
-NOT_CONFIRMED = "Instagram did not confirm it: it may have arrived."
 
 
-class ReplyRefused(Exception):
-    """The reply cannot be sent as it is; the text says why. Nothing was stored."""
+@Drain
+def send() -> int:
+    """Send what is due, as fast as Instagram allows; returns how many messages were tried.
 
-
-def queue_reply(
-    conversation: Conversation, text: str, *, by: User | None = None, submission: UUID | None = None
-) -> Message:
-    """Write `text` down as the next message of the conversation, to be sent by a worker.
-
-    `submission` names the form that was filled in: the same text from the same form, a second
-    click, gives the message of the first. Raises ReplyRefused.
+    This thread alone writes; the others wait for Instagram.
     """
-    text = text.replace("\r\n", "\n").strip()
-    if not text:
-        raise ReplyRefused("Write something first.")
-    if wire.UNSTORABLE.search(text):
-        raise ReplyRefused("The text holds a character that cannot be sent.")
-    if (size := len(text.encode())) > MAX_BYTES:
-        raise ReplyRefused(
-            f"Instagram takes at most {MAX_BYTES} bytes; this text has {size}. Letters outside "
-            "the Latin alphabet and emoji count two to four each. Send it in two parts."
-        )
-    if not conversation.is_open:
-        raise ReplyRefused(
-            "The 24-hour window is closed: Instagram lets you answer again once the customer "
-            "has written."
-        )
-    if submission:  # Another text from a form that the Back button brought back is a new message.
-        submission = uuid5(submission, text)
+    _stop_waiting_for_answers()
+    under_way: dict[Future[str], tuple[Message, InstagramClient]] = {}
+    until, count = time.monotonic() + TURN, 0
+    with ThreadPoolExecutor(SIDE_BY_SIDE, "send") as threads:
+        while True:
+            if time.monotonic() < until:
+                for message, client in _begin(SIDE_BY_SIDE - len(under_way)):
+                    call = partial(client.send, message.conversation.igsid, _body(message))
+                    under_way[threads.submit(call)] = message, client
+                    count += 1
+            if under_way:
+                wait(under_way, timeout=0.1, return_when=FIRST_COMPLETED)
+                rest()  # Others end meanwhile, and are written down together.
+                done = [call for call in under_way if call.done()]
+                _settle([(*under_way.pop(call), call) for call in done])
+            elif time.monotonic() < until and budgets.is_more_due():
+                time.sleep(0.02)
+            else:
+                return count
+
+
+def go_on(account: Account, **signal: object) -> None:
+    """An account was connected: what waited for that is due."""
+    budgets.go_on(account)
+    send.hint()
+
+
+def _begin(size: int) -> list[tuple[Message, InstagramClient]]:
+    """Messages that are to be sent now, each with the account's client."""
+    begun = []
+    for message in budgets.claim(size):
+        if timezone.now() - message.created_at > GIVE_UP:
+            outcomes.failed(message, "Given up: it waited more than 24 hours.")
+            continue
+        try:
+            begun.append((message, message.account.client()))
+        except TokenUnreadable as exc:
+            outcomes.requeue(message, timedelta(seconds=60), f"Waiting: {exc}")
+    return begun
+
+
+def _body(message: Message) -> instagram_messages.Body:
+    if files := message.attachments.all():
+        urls = [uploads.offer(file) for file in files]
+        body = instagram_messages.files(files[0].kind, urls)
+    else:
+        body = instagram_messages.text(message.text, message.quick_replies)
+    return instagram_messages.by_a_person(body) if message.tag else body
+
+
+def _settle(done: list[tuple[Message, InstagramClient, Future[str]]]) -> None:
+    """Write outcomes down, together or else one by one."""
+    # Conversations are locked in one order, as they are everywhere.
+    done.sort(key=lambda one: one[0].conversation_id)
     try:
         with transaction.atomic():
-            message = Message.objects.create(
-                account_id=conversation.account_id,
-                conversation=conversation,
-                direction=Message.Direction.OUT,
-                status=Message.Status.QUEUED,
-                text=text,
-                timestamp=timezone.now(),
-                is_from_here=True,
-                written_by=by,
-                submission=submission,
-                change=conversation.next_change(),
-            )
-            Conversation.objects.filter(pk=conversation.pk).update(
-                last_message_at=message.timestamp
-            )
-    except IntegrityError:
-        return Message.objects.get(conversation=conversation, submission=submission)
-    send.hint()
-    return message
-
-
-@ParallelDrain
-def send() -> int:
-    """Send the next due message; returns how many there were."""
-    _stop_waiting_for_answers()
-    claimed = Message.objects.claim(1)
-    for message in claimed:
-        try:
-            _send(message)
-        except Exception:  # One message must not keep the others; its lease says what comes next.
-            logger.exception("message %s: not sent", message.public_id)
-    return len(claimed)
-
-
-def go_on(**signal: object) -> None:
-    """An account was connected: what waited for that is due."""
-    send.hint()
-
-
-def mark(message: Message, *, arrived: bool) -> bool:
-    """A person settles an unconfirmed message, having looked in the Instagram app.
-
-    False when it was settled meanwhile, by its echo or by a colleague.
-    """
-    if arrived:
-        return _finish(message, Status.UNCONFIRMED, Status.SENT, "")
-    return _finish(message, Status.UNCONFIRMED, Status.FAILED, Message.NOT_ARRIVED)
-
-
-def _send(message: Message) -> None:
-    account = message.account
-    if timezone.now() - message.created_at > GIVE_UP:
-        _finish(message, Status.QUEUED, Status.FAILED, "Given up: it waited more than 24 hours.")
-        return
-    try:
-        client = account.client()
-    except TokenUnreadable as exc:
-        _requeue(message, Status.QUEUED, timedelta(seconds=60), f"Waiting: {exc}")
-        return
-    # Written before the call: a worker that dies now leaves a row that says "may be sent".
-    now = timezone.now()
-    started = {"status": Status.SENDING, "called_at": now, "due_at": now + LEASE, "error": ""}
-    if not _move(message, Status.QUEUED, **started):
-        return
-    try:
-        mid = client.send_text(message.conversation.igsid, message.text)
-    except InstagramError as exc:
-        _insist(partial(_not_sent, message, account, exc))
-    else:
-        _insist(partial(_sent, message, mid))
-        if account.problem:
-            account.clear_problem()
+            for one in done:
+                _record(*one)
+    except Exception:
+        for one in done:
+            try:
+                _insist(partial(_record, *one))
+            except Exception:  # Its lease says what comes next: nobody knows whether it was sent.
+                logger.exception("message %s: its outcome is not known", one[0].public_id)
 
 
 def _insist(record: Callable[[], None]) -> None:
@@ -154,59 +126,17 @@ def _insist(record: Callable[[], None]) -> None:
     record()
 
 
-def _sent(message: Message, mid: str) -> None:
-    """Instagram said yes; that holds whatever the row has become meanwhile."""
-    digest = wire.mid_digest(message.account.instagram_account_id, mid)
-    with transaction.atomic():
-        change = message.conversation.next_change()
-        ours = Message.objects.get(pk=message.pk)
-        if ours.mid == mid:
-            return  # Its echo was faster.
-        stranger = _stranger(ours, change) if ours.mid else None
-        twin = Message.objects.filter(mid_digest=digest).first()
-        if twin:
-            _become(ours, twin, change)
-        ours.mid, ours.mid_digest, ours.status = mid, digest, Status.SENT
-        ours.error, ours.change, ours.due_at, ours.lease = "", change, None, None
-        ours.save()
-        if stranger:
-            stranger.save(force_insert=True)
-        if ours.unsent_at:
-            erasure.forget_content({digest})
-        projection.tell_again(digest)
-
-
-def _stranger(ours: Message, change: int) -> Message:
-    """What ours was taken for: an equal text from the phone, whose echo came first."""
-    return Message(
-        account_id=ours.account_id,
-        conversation_id=ours.conversation_id,
-        direction=Message.Direction.OUT,
-        status=Status.SENT,
-        mid=ours.mid,
-        mid_digest=ours.mid_digest,
-        text=ours.text,
-        timestamp=ours.timestamp,
-        change=change,
-        due_at=None,
-    )
-
-
-def _become(ours: Message, twin: Message, change: int) -> None:
-    """Take over the place of the message that the echo of ours made."""
-    ours.timestamp = twin.timestamp
-    if twin.is_from_here:  # The echo was taken for that of an equal text before it.
-        twin.mid, twin.mid_digest, twin.status = "", None, Status.UNCONFIRMED
-        twin.error, twin.change = NOT_CONFIRMED, change
-        twin.save(update_fields=["mid", "mid_digest", "status", "error", "change"])
-        return
-    # Instagram changed the text, so the echo looked like one from the phone.
-    for name in ("reactions", "edit_number", "edited_at", "unsent_at"):
-        setattr(ours, name, getattr(twin, name))
-    if twin.unsent_at or twin.edited_at:
-        ours.text = twin.text
-    media.forget(twin.attachments.all())
-    twin.delete()
+def _record(message: Message, client: InstagramClient, call: Future[str]) -> None:
+    account = message.account
+    try:
+        mid = call.result()
+    except InstagramError as exc:
+        _not_sent(message, account, exc)
+    else:
+        outcomes.sent(message, mid)
+        if account.problem:
+            account.clear_problem()
+    budgets.note(account, client.usage)
 
 
 def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:
@@ -216,25 +146,24 @@ def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:
     )  # fmt: skip
     match exc:
         case NoAnswer():
-            _finish(message, Status.SENDING, Status.UNCONFIRMED, NOT_CONFIRMED)
+            outcomes.unconfirmed(message)
         case NotSent():
-            _requeue(message, Status.SENDING, _back_off(message), f"Trying again: {exc}")
+            outcomes.requeue(message, _back_off(message), f"Trying again: {exc}")
         case RateLimited():
-            delay = max(_back_off(message), timedelta(seconds=60))
-            _requeue(message, Status.SENDING, delay, f"Trying again: {exc}")
+            budgets.pause(account, exc.wait)
+            delay = max(_back_off(message), exc.wait)
+            outcomes.requeue(message, delay, f"Trying again: {exc}", exc.number)
+        case Passing() if message.attempts < exc.tries:
+            outcomes.requeue(message, _back_off(message), f"Trying again: {exc}", exc.number)
         case TokenRejected() | Withheld():
             is_dead = isinstance(exc, TokenRejected)
             account.note_problem(
                 Account.Problem.REVOKED if is_dead else Account.Problem.HELD, str(exc)
             )
-            _requeue(message, Status.SENDING, timedelta(), f"Waiting: {exc}")
+            budgets.pause(account, exc.wait)
+            outcomes.requeue(message, timedelta(), f"Waiting: {exc}", exc.number)
         case _:
-            _finish(message, Status.SENDING, Status.FAILED, str(exc))
-
-
-def _requeue(message: Message, was: str, delay: timedelta, why: str) -> None:
-    due_at = timezone.now() + delay
-    _move(message, was, status=Status.QUEUED, due_at=due_at, lease=None, error=why)
+            outcomes.failed(message, str(exc), exc.number)
 
 
 def _back_off(message: Message) -> timedelta:
@@ -246,17 +175,4 @@ def _stop_waiting_for_answers() -> None:
     """A worker died in mid-call. Better to ask a person than to send twice."""
     overdue = Message.objects.filter(status=Status.SENDING, due_at__lt=timezone.now())
     for message in overdue.select_related("conversation"):
-        _finish(message, Status.SENDING, Status.UNCONFIRMED, NOT_CONFIRMED)
-
-
-def _finish(message: Message, was: str, status: str, error: str) -> bool:
-    """Nothing is left to do by itself."""
-    return _move(message, was, status=status, error=error, due_at=None, lease=None)
-
-
-def _move(message: Message, was: str, **changes: object) -> bool:
-    """Change the row if it is still in state `was` and still ours; pages will hear of it."""
-    with transaction.atomic():
-        change = message.conversation.next_change()
-        row = Message.objects.filter(pk=message.pk, status=was, lease=message.lease)
-        return row.update(change=change, **changes) == 1
+        outcomes.unconfirmed(message)

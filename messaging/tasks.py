@@ -6,11 +6,23 @@ from huey.contrib.djhuey import db_periodic_task
 from accounts import token_alerts, token_watch
 from crypto import census
 
-from . import deletion, history, inbound, ledger, media, participants, sending
+from . import (
+    confirming,
+    deletion,
+    history,
+    inbound,
+    ledger,
+    media,
+    participants,
+    sender_actions,
+    sending,
+)
 
 QUEUES = (
     inbound.process,
     sending.send,
+    sender_actions.perform,
+    confirming.look,
     media.fetch,
     media.delete_files,
     participants.ask,

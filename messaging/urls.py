@@ -17,6 +17,7 @@ urlpatterns = [
     path("accounts/<slug:pk>/history", account_views.look_for_missed, name="look_for_missed"),
     path("accounts/<slug:pk>/delete", account_views.delete, name="account_delete"),
     path("conversations/<int:pk>/picture", media_views.picture, name="picture"),
+    path("media/offered/<str:token>", media_views.offered, name="offered_media"),
     path("media/<slug:public_id>", media_views.attachment, name="media"),
     path("media/<slug:public_id>/again", media_views.try_again, name="media_again"),
     path("webhooks/instagram", views.webhook, name="webhook"),

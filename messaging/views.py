@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts.models import Account
 
-from . import inbound, ledger, sending, signatures, wire
+from . import inbound, ledger, outbox, outcomes, signatures, wire
 from .forms import ReplyForm
 from .models import Conversation, Message
 
@@ -101,13 +101,13 @@ def reply(request, pk):
     form = ReplyForm(request.POST)
     if form.is_valid():
         try:
-            sending.queue_reply(
+            outbox.queue_reply(
                 conversation,
                 form.cleaned_data["text"],
                 by=request.user,
                 submission=form.cleaned_data["submission"],
             )
-        except sending.ReplyRefused as exc:
+        except outbox.ReplyRefused as exc:
             form.add_error("text", str(exc))
         else:
             return redirect(conversation)
@@ -118,7 +118,7 @@ def reply(request, pk):
 @require_POST
 def mark(request, public_id, outcome):
     message = get_object_or_404(Message.objects.for_user(request.user), public_id=public_id)
-    sending.mark(message, arrived=outcome == "arrived")
+    outcomes.mark(message, arrived=outcome == "arrived")
     return redirect(message.conversation)
 
 

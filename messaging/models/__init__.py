@@ -1,14 +1,11 @@
 """The tables of messaging, by what they are about."""
 
-from .conversations import (
-    PERSON_WANTED,
-    Conversation,
-    Message,
-    new_message_id,
-)
+from .conversations import PERSON_WANTED, Conversation
 from .files import Attachment, FileToDelete, new_attachment_id
 from .history import HistorySync, MissingMessage
 from .ledger import InboundEvent, State, WebhookEvent
+from .messages import Message, new_message_id
+from .outbox import SenderAction, SendingPace
 
 __all__ = [
     "PERSON_WANTED",
@@ -19,6 +16,8 @@ __all__ = [
     "InboundEvent",
     "Message",
     "MissingMessage",
+    "SenderAction",
+    "SendingPace",
     "State",
     "WebhookEvent",
     # The first migration names these two.

@@ -1,20 +1,22 @@
-"""Conversations and their messages."""
+"""Conversations: everything between one account and one participant."""
 
-import secrets
 from datetime import datetime, timedelta
 from typing import Self
 
 from django.db import connection, models
-from django.db.models import Exists, F, OuterRef, Q, Subquery
+from django.db.models import F, OuterRef, Q, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Account, User
 
-from ..queues import Queued, QueuedQuerySet
+from .messages import Message
 
 WINDOW = timedelta(hours=24)
 """How long after the participant's last message an account may answer."""
+
+HUMAN_WINDOW = timedelta(days=7)
+"""How long a person may, as `HUMAN_AGENT` (4.3)."""
 
 PERSON_WANTED = Q(person_told_at=None, last_inbound_at__isnull=False) | Q(
     last_inbound_at__gt=F("person_told_at")
@@ -168,6 +170,16 @@ class Conversation(models.Model):
         return self.window_closes_at is not None and timezone.now() < self.window_closes_at
 
     @property
+    def human_window_closes_at(self) -> datetime | None:
+        return self.last_inbound_at and self.last_inbound_at + HUMAN_WINDOW
+
+    @property
+    def is_open_for_people(self) -> bool:
+        """Whether a person may answer now, whatever a machine may."""
+        closes_at = self.human_window_closes_at
+        return closes_at is not None and timezone.now() < closes_at
+
+    @property
     def seen_latest(self) -> bool:
         """Whether the customer has read the last that the account wrote."""
         latest = self.messages.filter(direction=Message.Direction.OUT).order_by("-timestamp")
@@ -193,122 +205,3 @@ class Conversation(models.Model):
         row.update(change=F("change") + 1)
         self.change = row.values_list("change", flat=True).get()
         return self.change
-
-
-def new_message_id() -> str:
-    return f"msg_{secrets.token_hex(6)}"
-
-
-class MessageQuerySet(QueuedQuerySet):
-    def for_user(self, user: User) -> Self:
-        return self.filter(account__in=Account.objects.for_user(user))
-
-    def for_thread(self) -> Self:
-        """With all that a thread shows of them."""
-        return self.select_related("written_by").prefetch_related("attachments")
-
-    def before(self, message: "Message") -> Self:
-        """Those that stand above `message` in its thread."""
-        same_moment = Q(timestamp=message.timestamp, pk__lt=message.pk)
-        return self.filter(Q(timestamp__lt=message.timestamp) | same_moment)
-
-    def due(self) -> Self:
-        """Queued ones of an account that can be tried, and with no earlier one of the same
-        conversation still on its way."""
-        earlier = Message.objects.filter(
-            conversation=OuterRef("conversation"),
-            pk__lt=OuterRef("pk"),
-            status__in=[Message.Status.QUEUED, Message.Status.SENDING],
-        )
-        return (
-            super()
-            .due()
-            .filter(~Exists(earlier), status=Message.Status.QUEUED)
-            .filter(account__in=Account.objects.worth_trying())
-        )
-
-
-class Message(Queued):
-    """One message. An outgoing one that was written here is also its own send job."""
-
-    class Direction(models.TextChoices):
-        IN = "in", "from the customer"
-        OUT = "out", "from the account"
-
-    class Status(models.TextChoices):
-        RECEIVED = "received", "Received"
-        QUEUED = "queued", "Waiting"
-        SENDING = "sending", "Sending"
-        SENT = "sent", "Sent"
-        FAILED = "failed", "Not sent"
-        UNCONFIRMED = "unconfirmed", "Not confirmed"
-
-    public_id = models.CharField(max_length=32, unique=True, default=new_message_id, editable=False)
-    account = models.ForeignKey(Account, models.CASCADE, related_name="messages")
-    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
-    direction = models.CharField(max_length=8, choices=Direction)
-    status = models.CharField(max_length=16, choices=Status)
-    mid = models.CharField(max_length=512, blank=True, help_text="Instagram's id of the message.")
-    mid_digest = models.BinaryField(
-        max_length=16, null=True, help_text="Of account and mid: what indexes hold."
-    )
-    text = models.TextField(blank=True)
-    timestamp = models.DateTimeField(help_text="By Instagram's clock, as soon as that is known.")
-    created_at = models.DateTimeField(auto_now_add=True)
-    change = models.PositiveBigIntegerField(default=0, editable=False)
-
-    context = models.JSONField(default=dict, help_text="What it answers, and how it came.")
-    reactions = models.JSONField(default=dict, help_text="By id of who reacted: emoji, and when.")
-    edit_number = models.PositiveSmallIntegerField(default=0)
-    edited_at = models.DateTimeField(null=True)
-    unsent_at = models.DateTimeField(
-        null=True, help_text="Taken back: nothing of what it said is left."
-    )
-
-    # Of those written here only.
-    is_from_here = models.BooleanField(default=False)
-    written_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
-    submission = models.UUIDField(
-        null=True, editable=False, help_text="One per form shown: a second click sends nothing."
-    )
-    called_at = models.DateTimeField(null=True, editable=False)
-    error = models.TextField(blank=True)
-
-    objects = MessageQuerySet.as_manager()
-
-    NOT_ARRIVED = "Somebody looked: it did not arrive."
-    """The error of a message that a person found missing."""
-
-    class Meta:
-        db_table = "messages"
-        ordering = ["timestamp", "pk"]
-        constraints = [
-            # Instagram delivers webhooks more than once, and two accounts can share a mid.
-            models.UniqueConstraint(fields=["mid_digest"], name="message_mid_once"),
-            models.UniqueConstraint(
-                fields=["conversation", "submission"],
-                condition=Q(submission__isnull=False),
-                name="message_submission_once",
-            ),
-        ]
-        indexes = [
-            models.Index(fields=["conversation", "timestamp"], name="message_thread"),
-            models.Index(fields=["conversation", "change"], name="message_change"),
-            models.Index(fields=["due_at"], name="message_due", condition=Q(due_at__isnull=False)),
-            models.Index(
-                fields=["conversation", "id"],
-                name="message_under_way",
-                condition=Q(status__in=["queued", "sending"]),
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.public_id
-
-    @property
-    def is_out(self) -> bool:
-        return self.direction == self.Direction.OUT
-
-    def emoji(self) -> list[str]:
-        """The reactions that stand."""
-        return [one["emoji"] for one in self.reactions.values() if one["emoji"]]

@@ -12,7 +12,7 @@ from accounts.models import Account, User
 
 from .. import media_policy, media_types
 from ..queues import Queued, QueuedQuerySet
-from .conversations import Message
+from .messages import Message
 
 
 class AttachmentQuerySet(QueuedQuerySet):

@@ -7,8 +7,8 @@ from django.utils import timezone
 
 from accounts.models import Account, ConnectAttempt, Invitation, User
 from crypto.keyring import KeyRing
-from messaging import sending
-from messaging.models import Attachment, Message, WebhookEvent
+from messaging import outbox
+from messaging.models import Attachment, Message, SenderAction, SendingPace, WebhookEvent
 
 pytestmark = pytest.mark.django_db
 
@@ -20,7 +20,9 @@ OURS = [
 @pytest.fixture
 def rows(account, conversation, user):
     """One row of everything, so that every list and form has something to show."""
-    message = sending.queue_reply(conversation, "Yes")
+    message = outbox.queue_reply(conversation, "Yes")
+    SendingPace.objects.create(account=account)
+    SenderAction.objects.create(conversation=conversation, kind="typing_on")
     Attachment.objects.create(message=message, kind="image", state="stored", due_at=None)
     WebhookEvent.objects.create(body=b"\xff\x00not json")
     Invitation.issue(Invitation.LIFETIME, account=account, invited_by=user)

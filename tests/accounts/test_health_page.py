@@ -9,7 +9,7 @@ from accounts import connecting, instagram_errors
 from accounts.connecting import WEBHOOK_FIELDS
 from accounts.instagram import InstagramClient
 from accounts.models import Account, Membership, Role
-from messaging import account_health, inbound, sending
+from messaging import account_health, explanations, inbound, outcomes
 from messaging.models import Message
 
 from .passing_time import let_pass
@@ -144,10 +144,10 @@ class TestTraffic:
         self, owner, account, conversation
     ):
         answer(conversation, status="failed", error=instagram_errors.WINDOW_CLOSED)
-        answer(conversation, status="unconfirmed", error=sending.NOT_CONFIRMED)
+        answer(conversation, status="unconfirmed", error=outcomes.NOT_CONFIRMED)
         answer(conversation)
         page = health(owner, account)
-        assert sending.NOT_CONFIRMED in page
+        assert outcomes.NOT_CONFIRMED in page
         assert "press one of the two buttons" in page
         assert conversation.get_absolute_url() in page
         assert "Yes." not in page  # What was said is nobody's business here.
@@ -155,13 +155,15 @@ class TestTraffic:
     @pytest.mark.parametrize(
         "text",
         [
-            *instagram_errors.ABOUT_ONE_MESSAGE.values(), sending.NOT_CONFIRMED,
+            *instagram_errors.ABOUT_ONE_MESSAGE.values(), *instagram_errors.BY_CODE.values(),
+            *(text for text in instagram_errors.PASSING.values() if "slow down" not in text),
+            instagram_errors.NO_HUMAN_AGENT, outcomes.NOT_CONFIRMED, outcomes.NOT_FOUND,
             Message.NOT_ARRIVED, "Given up: it waited more than 24 hours.", "Trying again: …",
             "Waiting: …",
         ],
     )  # fmt: skip
     def test_each_text_that_we_write_has_an_explanation_of_its_own(self, text):
-        *known, (_, catch_all, _) = account_health.WHAT_TO_DO
+        *known, (_, catch_all, _) = explanations.WHAT_TO_DO
         means = next(means for start, means, _ in [*known, ("", "", "")] if text.startswith(start))
         assert means
         assert means != catch_all

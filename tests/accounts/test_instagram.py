@@ -5,13 +5,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from accounts import connecting
+from accounts import connecting, instagram_messages
 from accounts import instagram_errors as errors
 from accounts.instagram import InstagramClient
 from accounts.instagram_errors import (
     InstagramError,
     NoAnswer,
     NotSent,
+    Passing,
     RateLimited,
     Refused,
     TokenRejected,
@@ -54,7 +55,7 @@ UNSUPPORTED = "Unsupported request - method type: post"
         (400, 551, 1545041, "", Refused),
         (400, 613, None, "", RateLimited),
         (400, 80002, None, "", RateLimited),
-        (400, 424242, None, "from the future", Refused),
+        (400, 424242, None, "from the future", Passing),
     ],
 )
 def test_errors_mean_what_the_reference_says(status, code, subcode, message, meaning):
@@ -95,7 +96,7 @@ def test_the_oauth_hosts_envelope_is_read_and_its_code_is_no_graph_code():
 
 
 def test_every_error_is_one_of_the_family():
-    family = {NotSent, NoAnswer, RateLimited, TokenRejected, Withheld, Refused}
+    family = {NotSent, NoAnswer, RateLimited, Passing, TokenRejected, Withheld, Refused}
     assert set(InstagramError.__subclasses__()) == family
     assert all(name.__name__ in InstagramError.__doc__ for name in family)
 
@@ -115,7 +116,7 @@ class TestCalls:
         return type(caught.value)
 
     def send(self, client):
-        return lambda: client.send_text("1", "Hello")
+        return lambda: client.send("1", instagram_messages.text("Hello"))
 
     def test_a_token_that_instagram_does_not_know(self, client):
         assert self.fail(client.me) is TokenRejected

@@ -12,7 +12,7 @@ from accounts.models import Account, Membership, Role, User
 from crypto import reset
 from crypto.keyring import KeyRing, get_keyring
 from crypto.models import Secret
-from messaging import sending
+from messaging import outbox
 from messaging.models import Message
 from tests.conftest import work
 
@@ -129,7 +129,7 @@ class TestPages:
         self, instagram, user, open_conversation, lose
     ):
         account = open_conversation.account
-        sending.queue_reply(open_conversation, "Yes, it is!")
+        outbox.queue_reply(open_conversation, "Yes, it is!")
         lose()
         work()
         assert Message.objects.get(direction="out").status == Message.Status.QUEUED

@@ -14,7 +14,7 @@ from accounts.models import Account, Membership
 from accounts.token_watch import Outcome
 from crypto.keyring import KeyRing, derive
 from crypto.models import Secret, SecurityEvent
-from messaging import sending, tasks
+from messaging import outbox, tasks
 from messaging.models import Message
 
 from ..conftest import work
@@ -492,7 +492,7 @@ def test_reconnecting_keeps_conversations_members_and_what_waits(
 ):
     account = open_conversation.account
     Membership.objects.create(user=stranger, account=account)
-    reply = sending.queue_reply(open_conversation, "Yes, it is!")
+    reply = outbox.queue_reply(open_conversation, "Yes, it is!")
     linked_at = account.linked_at
     instagram.control("revoke", account="luna.ceramics", subcode=460)
     work()

@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts import connecting
 from accounts.models import Account
 from crypto.keyring import KeyRing
-from messaging import history, inbound, recovery, walking
+from messaging import history, inbound, outbox, recovery, walking
 from messaging.models import (
     Attachment,
     Conversation,
@@ -293,7 +293,7 @@ def test_an_answer_whose_outcome_was_not_known_is_found_sent(
     from messaging import sending
 
     instagram.control("faults", endpoint="messages", drop="after")
-    message = sending.queue_reply(open_conversation, "Yes, it is")
+    message = outbox.queue_reply(open_conversation, "Yes, it is")
     sending.send.run()
     message.refresh_from_db()
     assert message.status == "unconfirmed"
@@ -311,7 +311,7 @@ def test_what_an_echo_told_of_our_answer_is_not_made_coarser(
     from messaging import sending
 
     instagram.control("settings", echo="none")
-    message = sending.queue_reply(open_conversation, "Yes, it is")
+    message = outbox.queue_reply(open_conversation, "Yes, it is")
     sending.send.run()
     message.refresh_from_db()
     at = int(timezone.now().timestamp()) * 1000 + 123

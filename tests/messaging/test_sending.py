@@ -9,7 +9,7 @@ from django.utils import timezone
 from accounts import connecting
 from accounts.models import Account
 from crypto.keyring import KeyRing
-from messaging import inbound, sending
+from messaging import budgets, inbound, outbox, outcomes, sending
 from messaging.models import Conversation, Message, WebhookEvent
 from tests.conftest import work
 
@@ -34,7 +34,7 @@ def due_now():
 
 
 def test_a_reply_is_a_row_first_then_sent_once(instagram, open_conversation, user):
-    message = sending.queue_reply(open_conversation, "Yes, it is", by=user)
+    message = outbox.queue_reply(open_conversation, "Yes, it is", by=user)
     assert (message.status, message.mid) == (Status.QUEUED, "")
     work()
     work()
@@ -47,14 +47,14 @@ def test_a_reply_is_a_row_first_then_sent_once(instagram, open_conversation, use
 
 def test_replies_go_out_in_the_order_they_were_written(instagram, open_conversation):
     for n in range(5):
-        sending.queue_reply(open_conversation, f"part {n}")
+        outbox.queue_reply(open_conversation, f"part {n}")
     work()
     assert instagram.sent_by_api() == [f"part {n}" for n in range(5)]
 
 
 def test_a_later_reply_waits_for_an_earlier_one(instagram, open_conversation):
-    first = sending.queue_reply(open_conversation, "first")
-    sending.queue_reply(open_conversation, "second")
+    first = outbox.queue_reply(open_conversation, "first")
+    outbox.queue_reply(open_conversation, "second")
     first.retry_later(timedelta(minutes=5))
     work()
     assert instagram.sent_by_api() == []
@@ -65,8 +65,8 @@ def test_a_later_reply_waits_for_an_earlier_one(instagram, open_conversation):
 
 def test_the_same_form_sent_twice_sends_one_message(instagram, open_conversation):
     submission = uuid4()
-    first = sending.queue_reply(open_conversation, "once", submission=submission)
-    again = sending.queue_reply(open_conversation, "once", submission=submission)
+    first = outbox.queue_reply(open_conversation, "once", submission=submission)
+    again = outbox.queue_reply(open_conversation, "once", submission=submission)
     assert first == again
     work()
     assert instagram.sent_by_api() == ["once"]
@@ -75,7 +75,7 @@ def test_the_same_form_sent_twice_sends_one_message(instagram, open_conversation
 def test_another_text_from_a_form_that_came_back_is_another_message(open_conversation):
     submission = uuid4()
     for text in ("first", "second", "second"):
-        sending.queue_reply(open_conversation, text, submission=submission)
+        outbox.queue_reply(open_conversation, text, submission=submission)
     assert list(Message.objects.values_list("text", flat=True)) == ["first", "second"]
 
 
@@ -83,33 +83,33 @@ def test_another_text_from_a_form_that_came_back_is_another_message(open_convers
     "text", ["x" * 1001, "é" * 501, "👍" * 251, "", " \n\t", "a\0b", "a\ud83d"]
 )
 def test_what_instagram_would_refuse_is_refused_before_it_is_stored(open_conversation, text):
-    with pytest.raises(sending.ReplyRefused):
-        sending.queue_reply(open_conversation, text)
+    with pytest.raises(outbox.ReplyRefused):
+        outbox.queue_reply(open_conversation, text)
     assert not Message.objects.exists()
 
 
 @pytest.mark.parametrize("text", ["x" * 1000, "é" * 500, "👍" * 250])
 def test_a_thousand_bytes_are_sent(instagram, open_conversation, text):
-    sending.queue_reply(open_conversation, text)
+    outbox.queue_reply(open_conversation, text)
     work()
     assert instagram.sent_by_api() == [text]
 
 
 def test_line_ends_of_a_form_become_plain_ones(instagram, open_conversation):
-    sending.queue_reply(open_conversation, " a\r\nb ")
+    outbox.queue_reply(open_conversation, " a\r\nb ")
     work()
     assert instagram.sent_by_api() == ["a\nb"]
 
 
 def test_a_closed_window_is_refused_with_the_reason(open_conversation):
     open_conversation.last_inbound_at = timezone.now() - timedelta(hours=24, seconds=1)
-    with pytest.raises(sending.ReplyRefused, match="24-hour window"):
-        sending.queue_reply(open_conversation, "too late")
+    with pytest.raises(outbox.ReplyRefused, match="24-hour window"):
+        outbox.queue_reply(open_conversation, "too late")
 
 
 def test_instagrams_refusal_is_told_to_who_wrote(instagram, open_conversation):
     instagram.control("clock", advance=25 * 3600)  # Instagram's clock decides, not ours.
-    message = sending.queue_reply(open_conversation, "too late")
+    message = outbox.queue_reply(open_conversation, "too late")
     work()
     message.refresh_from_db()
     assert message.status == Status.FAILED
@@ -124,7 +124,7 @@ class TestNoAnswer:
     def message(self, instagram, open_conversation):
         instagram.control("settings", echo="none")
         instagram.control("faults", endpoint="messages", drop="after", times=1)
-        message = sending.queue_reply(open_conversation, "maybe")
+        message = outbox.queue_reply(open_conversation, "maybe")
         work()
         message.refresh_from_db()
         return message
@@ -144,10 +144,10 @@ class TestNoAnswer:
 
     @pytest.mark.parametrize(("arrived", "status"), [(True, Status.SENT), (False, Status.FAILED)])
     def test_a_person_settles_it(self, message, arrived, status):
-        assert sending.mark(message, arrived=arrived)
+        assert outcomes.mark(message, arrived=arrived)
         message.refresh_from_db()
         assert message.status == status
-        assert not sending.mark(message, arrived=not arrived)
+        assert not outcomes.mark(message, arrived=not arrived)
 
     def test_another_text_from_the_phone_does_not(self, message, post_webhook):
         post_webhook(echo_of(message.conversation, "mid-phone", "something else"))
@@ -164,7 +164,7 @@ class TestNoAnswer:
         assert message.status == Status.UNCONFIRMED
 
     def test_later_replies_go_on(self, instagram, message):
-        sending.queue_reply(message.conversation, "next")
+        outbox.queue_reply(message.conversation, "next")
         work()
         assert instagram.sent_by_api() == ["maybe", "next"]
 
@@ -172,7 +172,7 @@ class TestNoAnswer:
 def test_a_server_error_is_no_clear_no(instagram, open_conversation):
     error = {"http": 500, "code": 2, "message": "An unexpected error has occurred."}
     instagram.control("faults", endpoint="messages", error=error, times=1)
-    message = sending.queue_reply(open_conversation, "maybe")
+    message = outbox.queue_reply(open_conversation, "maybe")
     work()
     message.refresh_from_db()
     assert message.status == Status.UNCONFIRMED
@@ -180,7 +180,7 @@ def test_a_server_error_is_no_clear_no(instagram, open_conversation):
 
 def test_no_connection_means_not_sent_and_it_is_tried_again(instagram, open_conversation, settings):
     settings.INSTAGRAM_GRAPH_URL, url = "http://127.0.0.1:9", settings.INSTAGRAM_GRAPH_URL
-    message = sending.queue_reply(open_conversation, "later")
+    message = outbox.queue_reply(open_conversation, "later")
     work()
     message.refresh_from_db()
     assert message.status == Status.QUEUED
@@ -194,7 +194,7 @@ def test_no_connection_means_not_sent_and_it_is_tried_again(instagram, open_conv
 
 def test_after_a_day_without_connection_it_fails(open_conversation, settings):
     settings.INSTAGRAM_GRAPH_URL = "http://127.0.0.1:9"
-    message = sending.queue_reply(open_conversation, "never")
+    message = outbox.queue_reply(open_conversation, "never")
     Message.objects.update(created_at=timezone.now() - timedelta(hours=25))
     work()
     message.refresh_from_db()
@@ -205,7 +205,7 @@ def test_after_a_day_without_connection_it_fails(open_conversation, settings):
 def test_what_waited_for_days_is_not_sent_when_the_account_is_back(
     instagram, connected, open_conversation
 ):
-    message = sending.queue_reply(open_conversation, "old news")
+    message = outbox.queue_reply(open_conversation, "old news")
     Message.objects.update(created_at=timezone.now() - timedelta(days=5))
     work()
     message.refresh_from_db()
@@ -214,9 +214,9 @@ def test_what_waited_for_days_is_not_sent_when_the_account_is_back(
 
 
 def test_a_limit_waits_at_least_a_minute(instagram, open_conversation):
-    error = {"http": 400, "code": 613, "message": "Calls to this api have exceeded the rate limit."}
+    error = {"http": 400, "code": 4, "message": "Application request limit reached"}
     instagram.control("faults", endpoint="messages", error=error, times=1)
-    message = sending.queue_reply(open_conversation, "slowly")
+    message = outbox.queue_reply(open_conversation, "slowly")
     work()
     message.refresh_from_db()
     assert message.status == Status.QUEUED
@@ -227,7 +227,7 @@ def test_a_dead_token_keeps_the_queue_until_the_account_is_reconnected(
     instagram, open_conversation, connected
 ):
     instagram.control("revoke", account="luna.ceramics", subcode=460)
-    message = sending.queue_reply(open_conversation, "kept")
+    message = outbox.queue_reply(open_conversation, "kept")
     work()
     connected.refresh_from_db()
     assert connected.status == Account.Status.REVOKED
@@ -246,7 +246,7 @@ def test_a_permission_problem_holds_the_account_and_it_is_tried_again_later(
 ):
     error = {"http": 403, "code": 10, "message": "Application does not have permission"}
     instagram.control("faults", endpoint="messages", error=error, times=1)
-    sending.queue_reply(open_conversation, "kept")
+    outbox.queue_reply(open_conversation, "kept")
     work()
     connected.refresh_from_db()
     assert connected.status == Account.Status.HELD
@@ -266,7 +266,7 @@ def test_a_lost_key_sends_nothing_says_so_at_each_attempt_and_mends_itself(
 ):
     ring = settings.KEYRING
     settings.KEYRING = KeyRing("another-S3cret-that-opens-nothing-here-99")
-    message = sending.queue_reply(open_conversation, "kept")
+    message = outbox.queue_reply(open_conversation, "kept")
     sending.send.run()
     errors = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
     assert len(errors) == 1
@@ -283,8 +283,8 @@ def test_a_lost_key_sends_nothing_says_so_at_each_attempt_and_mends_itself(
 
 
 def test_a_disconnected_account_keeps_its_queue(instagram, open_conversation, connected):
+    message = outbox.queue_reply(open_conversation, "kept")
     Account.objects.update(access_token=None, token_expires_at=None)
-    message = sending.queue_reply(open_conversation, "kept")
     work()
     message.refresh_from_db()
     assert (message.status, message.attempts, message.change) == (Status.QUEUED, 0, 1)
@@ -303,16 +303,16 @@ def test_news_of_an_old_token_says_nothing_of_a_new_one(connected, instagram, us
 def test_an_outcome_is_written_even_if_the_database_is_busy_at_first(
     instagram, open_conversation, monkeypatch
 ):
-    write, failures = sending._sent, iter([OperationalError("database is locked")] * 2)
+    write, failures = outcomes.sent, iter([OperationalError("database is locked")] * 2)
 
     def busy(*args):
         if error := next(failures, None):
             raise error
         return write(*args)
 
-    monkeypatch.setattr(sending, "_sent", busy)
+    monkeypatch.setattr(outcomes, "sent", busy)
     monkeypatch.setattr(sending.time, "sleep", lambda seconds: None)
-    message = sending.queue_reply(open_conversation, "once")
+    message = outbox.queue_reply(open_conversation, "once")
     work()
     message.refresh_from_db()
     assert message.status == Status.SENT
@@ -327,46 +327,28 @@ def test_a_reconnected_account_goes_on_at_once(connected, instagram, user, monke
 
 
 class TestDeadWorker:
-    def test_before_the_call_the_message_is_sent_by_the_next(self, instagram, open_conversation):
-        sending.queue_reply(open_conversation, "once")
-        assert len(Message.objects.claim(1)) == 1  # …and the worker dies.
+    @pytest.fixture
+    def taken(self, instagram, open_conversation):
+        """A message that a worker took, which has been silent for longer than its lease."""
+        message = outbox.queue_reply(open_conversation, "maybe")
+        (taken,) = budgets.claim(1)
+        late = timezone.now() - timedelta(seconds=1)
+        Message.objects.filter(pk=message.pk).update(due_at=late)
+        return taken
+
+    def test_what_it_had_taken_becomes_unconfirmed_and_is_not_sent_again(self, instagram, taken):
         work()
-        assert instagram.sent_by_api() == []
+        taken.refresh_from_db()
+        assert taken.status == Status.UNCONFIRMED
         due_now()
         work()
-        assert instagram.sent_by_api() == ["once"]
-
-    def test_in_mid_call_it_becomes_unconfirmed_and_is_not_sent_again(
-        self, instagram, open_conversation
-    ):
-        message = sending.queue_reply(open_conversation, "maybe")
-        (claimed,) = Message.objects.claim(1)
-        assert sending._move(
-            claimed,
-            Status.QUEUED,
-            status=Status.SENDING,
-            called_at=timezone.now(),
-            due_at=timezone.now() - timedelta(seconds=1),
-        )
-        work()
-        message.refresh_from_db()
-        assert message.status == Status.UNCONFIRMED
         assert instagram.sent_by_api() == []
 
-    def test_an_answer_that_comes_after_the_lease_still_counts(self, instagram, open_conversation):
-        message = sending.queue_reply(open_conversation, "slow")
-        (claimed,) = Message.objects.claim(1)
-        sending._move(
-            claimed,
-            Status.QUEUED,
-            status=Status.SENDING,
-            called_at=timezone.now(),
-            due_at=timezone.now() - timedelta(seconds=1),
-        )
+    def test_an_answer_that_comes_after_the_lease_still_counts(self, taken):
         sending._stop_waiting_for_answers()
-        sending._sent(claimed, "mid-late")
-        message.refresh_from_db()
-        assert (message.status, message.mid) == (Status.SENT, "mid-late")
+        outcomes.sent(taken, "mid-late")
+        taken.refresh_from_db()
+        assert (taken.status, taken.mid) == (Status.SENT, "mid-late")
 
 
 class TestEcho:
@@ -376,13 +358,12 @@ class TestEcho:
 
     @pytest.mark.parametrize("order", sorted(set(itertools.permutations(STEPS))), ids=" ".join)
     def test_it_merges_with_our_own_send_in_any_order(self, open_conversation, post_webhook, order):
-        message = sending.queue_reply(open_conversation, "Yes, it is")
-        (claimed,) = Message.objects.claim(1)
-        sending._move(claimed, Status.QUEUED, status=Status.SENDING, called_at=timezone.now())
+        message = outbox.queue_reply(open_conversation, "Yes, it is")
+        (claimed,) = budgets.claim(1)
         moment = timezone.now() + timedelta(seconds=3)
         for step in order:
             if step == "answer":
-                sending._sent(claimed, "mid-1")
+                outcomes.sent(claimed, "mid-1")
             else:
                 post_webhook(echo_of(open_conversation, "mid-1", "Yes, it is", moment))
                 work()
@@ -397,12 +378,11 @@ class TestEcho:
     def test_the_same_words_typed_on_the_phone_stay_a_second_message(
         self, open_conversation, post_webhook, order
     ):
-        sending.queue_reply(open_conversation, "ok")
-        (claimed,) = Message.objects.claim(1)
-        sending._move(claimed, Status.QUEUED, status=Status.SENDING, called_at=timezone.now())
+        outbox.queue_reply(open_conversation, "ok")
+        (claimed,) = budgets.claim(1)
         for step in order:
             if step == "answer":
-                sending._sent(claimed, "mid-ours")
+                outcomes.sent(claimed, "mid-ours")
             else:
                 post_webhook(echo_of(open_conversation, f"mid-{step}", "ok"))
                 work()
@@ -414,14 +394,13 @@ class TestEcho:
     ):
         ids = []
         for state in (Status.UNCONFIRMED, Status.SENDING):
-            ids.append(sending.queue_reply(open_conversation, "Hi").pk)
-            (claimed,) = Message.objects.claim(1)
-            sending._move(claimed, Status.QUEUED, status=Status.SENDING, called_at=timezone.now())
+            ids.append(outbox.queue_reply(open_conversation, "Hi").pk)
+            (claimed,) = budgets.claim(1)
             if state == Status.UNCONFIRMED:
-                sending._finish(claimed, Status.SENDING, state, "")
+                outcomes.unconfirmed(claimed)
         post_webhook(echo_of(open_conversation, "mid-second", "Hi"))
         work()
-        sending._sent(claimed, "mid-second")
+        outcomes.sent(claimed, "mid-second")
         rows = Message.objects.filter(direction="out").order_by("pk")
         assert list(rows.values_list("pk", "status", "mid")) == [
             (ids[0], Status.UNCONFIRMED, ""),
@@ -431,16 +410,14 @@ class TestEcho:
     def test_an_echo_taken_by_the_wrong_one_of_two_is_given_back(
         self, open_conversation, post_webhook
     ):
-        first = sending.queue_reply(open_conversation, "Hi")
-        (claimed,) = Message.objects.claim(1)
-        sending._move(claimed, Status.QUEUED, status=Status.SENDING, called_at=timezone.now())
-        sending._finish(claimed, Status.SENDING, Status.UNCONFIRMED, "")
+        first = outbox.queue_reply(open_conversation, "Hi")
+        (claimed,) = budgets.claim(1)
+        outcomes.unconfirmed(claimed)
         post_webhook(echo_of(open_conversation, "mid-second", "Hi"))
         work()  # The first took it, since the second was not under way yet.
-        second = sending.queue_reply(open_conversation, "Hi")
-        (claimed,) = Message.objects.claim(1)
-        sending._move(claimed, Status.QUEUED, status=Status.SENDING, called_at=timezone.now())
-        sending._sent(claimed, "mid-second")
+        second = outbox.queue_reply(open_conversation, "Hi")
+        (claimed,) = budgets.claim(1)
+        outcomes.sent(claimed, "mid-second")
         first.refresh_from_db()
         second.refresh_from_db()
         assert (first.status, first.mid) == (Status.UNCONFIRMED, "")
@@ -448,24 +425,22 @@ class TestEcho:
 
     @pytest.mark.parametrize("arrived", [True, False])
     def test_it_corrects_what_a_person_said(self, open_conversation, post_webhook, arrived):
-        message = sending.queue_reply(open_conversation, "Hi")
-        (claimed,) = Message.objects.claim(1)
-        sending._move(claimed, Status.QUEUED, status=Status.SENDING, called_at=timezone.now())
-        sending._finish(claimed, Status.SENDING, Status.UNCONFIRMED, "")
+        message = outbox.queue_reply(open_conversation, "Hi")
+        (claimed,) = budgets.claim(1)
+        outcomes.unconfirmed(claimed)
         message.refresh_from_db()
-        sending.mark(message, arrived=arrived)
+        outcomes.mark(message, arrived=arrived)
         post_webhook(echo_of(open_conversation, "mid-1", "Hi"))
         work()
         out = Message.objects.get(direction="out")
         assert (out.pk, out.status, out.mid, out.error) == (message.pk, Status.SENT, "mid-1", "")
 
     def test_a_text_that_instagram_changed_is_still_ours(self, open_conversation, post_webhook):
-        message = sending.queue_reply(open_conversation, "see http://x.example")
-        (claimed,) = Message.objects.claim(1)
-        sending._move(claimed, Status.QUEUED, status=Status.SENDING, called_at=timezone.now())
+        message = outbox.queue_reply(open_conversation, "see http://x.example")
+        (claimed,) = budgets.claim(1)
         post_webhook(echo_of(open_conversation, "mid-1", "see https://x.example/"))
         work()
-        sending._sent(claimed, "mid-1")
+        outcomes.sent(claimed, "mid-1")
         assert Message.objects.get(direction="out").pk == message.pk
 
 
@@ -474,9 +449,9 @@ def test_conversations_do_not_wait_for_each_other(instagram, open_conversation, 
     other = Conversation.objects.create(
         account=connected, igsid=other_igsid, last_inbound_at=timezone.now()
     )
-    stuck = sending.queue_reply(open_conversation, "stuck")
+    stuck = outbox.queue_reply(open_conversation, "stuck")
     stuck.retry_later(timedelta(minutes=5))
-    sending.queue_reply(other, "hello Jonas")
+    outbox.queue_reply(other, "hello Jonas")
     work()
     assert instagram.sent_by_api() == ["hello Jonas"]
 
@@ -487,7 +462,7 @@ class TestToldBeforeOurMidIsKnown:
     @pytest.fixture
     def sending_now(self, instagram, open_conversation):
         """Called, and not yet answered."""
-        message = sending.queue_reply(open_conversation, "PIN 1234")
+        message = outbox.queue_reply(open_conversation, "PIN 1234")
         now = timezone.now()
         Message.objects.filter(pk=message.pk).update(
             status=Status.SENDING, called_at=now, due_at=now + timedelta(minutes=1)
@@ -519,7 +494,7 @@ class TestToldBeforeOurMidIsKnown:
             post_webhook(echo_of(conversation, "mid-1", "PIN 1234"))
             inbound.process.run()
         else:
-            sending._sent(sending_now, "mid-1")
+            outcomes.sent(sending_now, "mid-1")
         sending_now.refresh_from_db()
         assert (sending_now.mid, sending_now.emoji()) == ("mid-1", ["❤️"])
 
@@ -539,7 +514,7 @@ class TestToldBeforeOurMidIsKnown:
             post_webhook(echo_of(conversation, "mid-1", "PIN 1234"))
             inbound.process.run()
         else:
-            sending._sent(sending_now, "mid-1")
+            outcomes.sent(sending_now, "mid-1")
         message = Message.objects.get(mid="mid-1")
         assert (message.pk, message.text) == (sending_now.pk, "")
         assert message.unsent_at
@@ -548,7 +523,7 @@ class TestToldBeforeOurMidIsKnown:
     def test_an_equal_text_from_the_phone_is_given_back(self, sending_now, post_webhook):
         post_webhook(echo_of(sending_now.conversation, "mid-phone", "PIN 1234"))
         inbound.process.run()
-        sending._sent(sending_now, "mid-1")
+        outcomes.sent(sending_now, "mid-1")
         post_webhook(echo_of(sending_now.conversation, "mid-1", "PIN 1234"))
         inbound.process.run()
         found = dict(Message.objects.filter(direction="out").values_list("mid", "is_from_here"))

@@ -7,7 +7,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Account, Membership
-from messaging import sending
+from messaging import outbox, outcomes
 from messaging.models import Conversation, Message
 from tests.conftest import work
 
@@ -94,9 +94,9 @@ def test_updates_bring_what_changed_and_nothing_else(member, conversation):
 
 
 def test_a_change_of_state_is_news(member, conversation):
-    message = sending.queue_reply(conversation, "Yes")
+    message = outbox.queue_reply(conversation, "Yes")
     before = Conversation.objects.get().change
-    sending._move(message, "queued", status="failed", error="The customer is gone.")
+    outcomes.move(message, "queued", status="failed", error="The customer is gone.")
     html = page(member.get(f"/conversations/{conversation.pk}/updates", {"after": before}))
     assert "The customer is gone." in html
     assert message.public_id in html
@@ -160,7 +160,7 @@ class TestStranger:
 
     @pytest.fixture
     def urls(self, conversation, account):
-        message = sending.queue_reply(conversation, "Yes")
+        message = outbox.queue_reply(conversation, "Yes")
         gets = [
             conversation.get_absolute_url(),
             f"/conversations/{conversation.pk}/updates",

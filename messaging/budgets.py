@@ -1,0 +1,150 @@
+"""Which messages may go out now: so many of each account a second, and the accounts in turn.
+
+Instagram takes 100 messages a second of an account, 10 of them sound or video (8). The rows say
+what was called in the last second, so all workers together keep within it.
+"""
+
+import random
+from datetime import datetime, timedelta
+from math import ceil
+from uuid import uuid4
+
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.utils import timezone
+
+from accounts.instagram_usage import Usage
+from accounts.models import Account
+
+from .models import Attachment, Conversation, Message, SendingPace
+from .queues import LEASE
+
+Status = Message.Status
+
+SECOND = timedelta(seconds=1)
+A_SECOND = 98
+HEAVY_A_SECOND = 9
+"""A little below Instagram's limits: its second is not quite ours."""
+
+HEAVY = ("audio", "video")
+
+SLOW_AT, STOP_AT = 75, 97
+"""Percent of a limit that Instagram says is used."""
+
+TOLD_LASTS = timedelta(minutes=5)
+SOON = timedelta(seconds=2)
+
+
+def claim(size: int) -> list[Message]:
+    """Take up to `size` messages to send them now; they are `sending` from here on.
+
+    Whoever takes some must call Instagram at once: a message that a dead worker had taken counts
+    as perhaps sent.
+    """
+    if size < 1 or not _accounts(timezone.now()).exists():
+        return []
+    with transaction.atomic():
+        chosen = []
+        paces = _lock_paces()
+        random.shuffle(paces)  # Over time everybody is first as often.
+        for left, pace in zip(range(len(paces), 0, -1), paces, strict=True):
+            chosen += _choose(pace, ceil((size - len(chosen)) / left))
+        return _take(chosen)
+
+
+def is_more_due() -> bool:
+    """Whether something can be sent within moments, though nothing can now."""
+    now = timezone.now()
+    soon = Message.objects.heads().filter(status=Status.QUEUED, due_at__lte=now + SOON)
+    return soon.filter(account__in=_accounts(now + SOON)).exists()
+
+
+def note(account: Account, usage: Usage | None) -> None:
+    """Remember what Instagram said of its limits."""
+    if usage is None or (usage.percent < SLOW_AT and not usage.wait):
+        return
+    now = timezone.now()
+    wait = usage.wait or (timedelta(minutes=1) if usage.percent >= STOP_AT else None)
+    SendingPace.objects.filter(account=account).update(used=usage.percent, told_at=now)
+    if wait:
+        pause(account, wait)
+
+
+def pause(account: Account, wait: timedelta) -> None:
+    """Send nothing of the account for so long: calls meanwhile would make it longer."""
+    until = timezone.now() + wait
+    SendingPace.objects.filter(
+        Q(paused_until=None) | Q(paused_until__lt=until), account=account
+    ).update(paused_until=until)
+
+
+def go_on(account: Account) -> None:
+    """Somebody connected it again: what held it may be over."""
+    SendingPace.objects.filter(account=account).update(paused_until=None, told_at=None)
+
+
+def _accounts(now: datetime) -> QuerySet[Account]:
+    """Those of which something waits, and which may send."""
+    queued = Message.objects.filter(account=OuterRef("pk"), status=Status.QUEUED, due_at__lte=now)
+    paused = Q(sending_pace__paused_until__gt=timezone.now())
+    return Account.objects.worth_trying().filter(Exists(queued)).exclude(paused)
+
+
+def _lock_paces() -> list[SendingPace]:
+    """One worker at a time takes messages of an account: others pass it over."""
+    accounts = list(_accounts(timezone.now()).values_list("pk", flat=True))
+    known = SendingPace.objects.filter(account__in=accounts)
+    if known.count() < len(accounts):
+        SendingPace.objects.bulk_create(
+            [SendingPace(account_id=pk) for pk in accounts], ignore_conflicts=True
+        )
+    return list(known.select_for_update(skip_locked=True))
+
+
+def _choose(pace: SendingPace, size: int) -> list[int]:
+    """The next messages of one account, within what it may send now."""
+    now = timezone.now()
+    called = Message.objects.filter(account=pace.account_id, called_at__gt=now - SECOND)
+    size = min(size, _a_second(pace, now) - called.count())
+    if size < 1:
+        return []
+    heavy = Attachment.objects.filter(message=OuterRef("pk"), kind__in=HEAVY)
+    due = Message.objects.due().filter(account=pace.account_id).annotate(is_heavy=Exists(heavy))
+    due = due.order_by("due_at", "pk").values_list("due_at", "pk")
+    chosen = list(due.filter(is_heavy=False)[:size])
+    heavy_left = HEAVY_A_SECOND - called.filter(Exists(heavy)).count()
+    if heavy_left > 0:
+        chosen += due.filter(is_heavy=True)[: min(size, heavy_left)]
+    return [pk for _, pk in sorted(chosen)[:size]]
+
+
+def _a_second(pace: SendingPace, now: datetime) -> int:
+    """What the account may send in a second: less and less once Instagram says it is much."""
+    if pace.told_at is None or pace.told_at < now - TOLD_LASTS or pace.used < SLOW_AT:
+        return A_SECOND
+    return max(A_SECOND * (100 - pace.used) // (100 - SLOW_AT), 1)
+
+
+def _take(pks: list[int]) -> list[Message]:
+    if not pks:
+        return []
+    lease, now = uuid4(), timezone.now()
+    conversations = Conversation.objects.filter(messages__in=pks)
+    locked = conversations.select_for_update(no_key=True, of=("self",)).order_by("pk")
+    changed = Conversation.objects.filter(pk__in=list(locked.values_list("pk", flat=True)))
+    changed.update(change=F("change") + 1)
+    own = Conversation.objects.filter(pk=OuterRef("conversation"))
+    # Written before the call: a worker that dies now leaves a row that says "may be sent".
+    Message.objects.filter(pk__in=pks, status=Status.QUEUED).update(
+        status=Status.SENDING,
+        lease=lease,
+        called_at=now,
+        due_at=now + LEASE,
+        attempts=F("attempts") + 1,
+        error="",
+        error_code="",
+        change=Subquery(own.values("change")),
+    )
+    taken = Message.objects.filter(pk__in=pks, lease=lease)
+    taken = taken.select_related("account", "conversation").prefetch_related("attachments")
+    return list(taken.order_by("conversation", "pk"))

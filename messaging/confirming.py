@@ -1,0 +1,74 @@
+"""Sends that Instagram did not confirm: the conversation is read, and shows whether they came."""
+
+import logging
+import time
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.instagram import InstagramClient
+from accounts.instagram_conversations import PastMessage
+from accounts.instagram_errors import InstagramError
+from accounts.models import TokenUnreadable
+
+from . import outcomes, projection, read_back
+from .models import Conversation, Message
+from .queues import LEASE, Drain
+from .recovery import PAUSE
+from .walking import TOLD
+
+logger = logging.getLogger(__name__)
+
+LOOKS = [outcomes.FIRST_LOOK, *(timedelta(minutes=n) for n in (2, 10, 60))]
+"""How long after the call the conversation is read, while the message is not found."""
+
+
+@Drain
+def look() -> int:
+    """Read the next conversation with unconfirmed messages; returns how many there were."""
+    waiting = Message.objects.filter(status=Message.Status.UNCONFIRMED, due_at__lte=timezone.now())
+    message = waiting.select_related("account").order_by("due_at").first()
+    if message is None:
+        return 0
+    mine = waiting.filter(conversation=message.conversation_id)
+    pks = list(mine.values_list("pk", flat=True))
+    if not mine.filter(pk__in=pks, due_at=message.due_at).update(due_at=timezone.now() + LEASE):
+        return 1  # Another worker was faster.
+    conversation = message.conversation
+    try:
+        past = _read(message.account.client(), conversation)
+    except (InstagramError, TokenUnreadable) as exc:
+        logger.info("conversation %s: not read (%s)", conversation.pk, type(exc).__name__)
+        _look_again(pks, conversation, is_read=False)
+        return 1
+    with transaction.atomic():
+        told = [one for each in past for one in read_back.tell(message.account, each)]
+        projection.project(told[::-1])
+    _look_again(pks, conversation, is_read=True)
+    return 1
+
+
+def _read(client: InstagramClient, conversation: Conversation) -> list[PastMessage]:
+    """The latest messages, the newest first; two calls a second are Instagram's limit (8)."""
+    found = client.conversations(limit=1, igsid=conversation.igsid).items
+    time.sleep(PAUSE.total_seconds())
+    if not found:
+        return []
+    past = client.messages(found[0].id, limit=TOLD).items
+    time.sleep(PAUSE.total_seconds())
+    return past
+
+
+def _look_again(pks: list[int], conversation: Conversation, *, is_read: bool) -> None:
+    """Those that are not settled yet are looked for again, each a few times in all."""
+    left = Message.objects.filter(pk__in=pks, status=Message.Status.UNCONFIRMED)
+    for message in left:
+        since = timezone.now() - message.called_at
+        later = [wait for wait in LOOKS if wait > since]
+        changes = {"due_at": message.called_at + later[0] if later else None}
+        if is_read and not later:
+            changes["error"] = outcomes.NOT_FOUND
+        with transaction.atomic():
+            change = conversation.next_change()
+            left.filter(pk=message.pk).update(change=change, **changes)

@@ -1,0 +1,162 @@
+"""Answers are written down here first; a worker sends them from there."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID, uuid5
+
+from django.core.files.uploadedfile import UploadedFile
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from accounts.models import Account, User
+
+from . import media, sending, uploads, wire
+from .models import Attachment, Conversation, Message
+
+MAX_BYTES = 1000
+"""Instagram counts UTF-8 bytes, not characters (Send API, 4.1)."""
+
+MAX_QUICK_REPLIES = 13
+MAX_TITLE = 20
+MAX_PAYLOAD = 1000
+
+
+class ReplyRefused(Exception):
+    """The reply cannot be sent as it is; the text says why. Nothing was stored."""
+
+
+def queue_reply(
+    conversation: Conversation,
+    text: str,
+    *,
+    by: User | None = None,
+    quick_replies: Sequence[dict[str, str]] = (),
+    is_by_person: bool = False,
+    submission: UUID | None = None,
+) -> Message:
+    """Write `text` down as the next message of the conversation, to be sent by a worker.
+
+    Args:
+        by: who wrote it.
+        quick_replies: up to 13 of `title` (20 characters) and `payload`, for the customer to tap.
+        is_by_person: a person wrote it, so it may go out until 7 days after the customer wrote.
+        submission: the form that was filled in: the same text from the same form, a second
+            click, gives the message of the first.
+
+    Raises ReplyRefused.
+    """
+    text = text.replace("\r\n", "\n").strip()
+    _check_text(text)
+    choices = [_checked_choice(choice) for choice in quick_replies]
+    if len(choices) > MAX_QUICK_REPLIES:
+        raise ReplyRefused(f"Instagram shows at most {MAX_QUICK_REPLIES} quick replies.")
+    tag = _tag(conversation, is_by_person)
+    if submission:  # Another text from a form that the Back button brought back is a new message.
+        submission = uuid5(submission, text)
+    how = {"written_by": by, "submission": submission, "tag": tag}
+    try:
+        with transaction.atomic():
+            return _write(conversation, text=text, quick_replies=choices, **how)
+    except IntegrityError:
+        return Message.objects.get(conversation=conversation, submission=submission)
+
+
+def queue_files(
+    conversation: Conversation,
+    files: Sequence[UploadedFile],
+    *,
+    by: User | None = None,
+    is_by_person: bool = False,
+    submission: UUID | None = None,
+) -> list[Message]:
+    """Keep `files` and write them down as the next messages: images together, others one by one.
+
+    The arguments are those of `queue_reply`. Raises ReplyRefused; nothing is kept then.
+    """
+    tag = _tag(conversation, is_by_person)
+    try:
+        checked = [uploads.check(file) for file in files]
+    except uploads.NotTaken as exc:
+        raise ReplyRefused(str(exc)) from None
+    how = {"written_by": by, "tag": tag}
+    marks = media.write({one.name: one.data for one in checked})
+    try:
+        with transaction.atomic():
+            messages = []
+            for n, group in enumerate(uploads.grouped(checked)):
+                own = submission and uuid5(submission, f"files {n}")
+                message = _write(conversation, submission=own, **how)
+                Attachment.objects.bulk_create(
+                    one.attachment(message, position) for position, one in enumerate(group)
+                )
+                messages.append(message)
+            media.adopt(marks)
+            return messages
+    except IntegrityError:
+        media.abandon(marks)
+        first = uuid5(submission, "files 0")
+        return list(Message.objects.filter(conversation=conversation, submission=first))
+
+
+def _check_text(text: str) -> None:
+    if not text:
+        raise ReplyRefused("Write something first.")
+    if wire.UNSTORABLE.search(text):
+        raise ReplyRefused("The text holds a character that cannot be sent.")
+    if (size := len(text.encode())) > MAX_BYTES:
+        raise ReplyRefused(
+            f"Instagram takes at most {MAX_BYTES} bytes; this text has {size}. Letters outside "
+            "the Latin alphabet and emoji count two to four each. Send it in two parts."
+        )
+
+
+def _checked_choice(choice: dict[str, str]) -> dict[str, str]:
+    title = choice.get("title", "").strip()
+    payload = choice.get("payload", "") or title
+    if not title or wire.UNSTORABLE.search(title + payload):
+        raise ReplyRefused("A quick reply needs a title to tap.")
+    if len(title) > MAX_TITLE:
+        raise ReplyRefused(
+            f"Instagram cuts a quick reply after {MAX_TITLE} characters: shorten “{title}”."
+        )
+    if len(payload) > MAX_PAYLOAD:
+        raise ReplyRefused(f"A quick reply brings back at most {MAX_PAYLOAD} characters.")
+    return {"title": title, "payload": payload}
+
+
+def _tag(conversation: Conversation, is_by_person: bool) -> str:
+    """How Instagram will let it go out. Raises ReplyRefused when it would not."""
+    account = conversation.account
+    if account.status == Account.Status.DISCONNECTED:
+        raise ReplyRefused(f"@{account.username} is disconnected. Connect it again to answer.")
+    if conversation.is_open:
+        return ""
+    if conversation.last_inbound_at is None:
+        raise ReplyRefused("Instagram lets you answer once the customer has written to you.")
+    if not is_by_person:
+        raise ReplyRefused(
+            "The 24-hour window is closed: Instagram lets you answer again once the customer "
+            "has written."
+        )
+    if not conversation.is_open_for_people:
+        raise ReplyRefused(
+            "The customer last wrote more than 7 days ago: Instagram lets you answer again once "
+            "they have written."
+        )
+    return Message.Tag.HUMAN_AGENT
+
+
+def _write(conversation: Conversation, **fields: Any) -> Message:
+    message = Message.objects.create(
+        account_id=conversation.account_id,
+        conversation=conversation,
+        direction=Message.Direction.OUT,
+        status=Message.Status.QUEUED,
+        timestamp=timezone.now(),
+        is_from_here=True,
+        change=conversation.next_change(),
+        **fields,
+    )
+    Conversation.objects.filter(pk=conversation.pk).update(last_message_at=message.timestamp)
+    sending.send.hint()
+    return message

@@ -1,0 +1,117 @@
+"""What became of a send, written down: sent under Instagram's id, failed, or not confirmed."""
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from . import erasure, media, projection, wire
+from .models import Message
+
+Status = Message.Status
+
+NOT_CONFIRMED = "Instagram did not confirm it: it may have arrived."
+NOT_FOUND = (
+    "Instagram did not confirm it, and the conversation does not hold it: it has probably not "
+    "arrived."
+)
+FIRST_LOOK = timedelta(seconds=30)
+"""How long an echo has to settle what is not confirmed, before the conversation is read."""
+
+
+def sent(message: Message, mid: str) -> None:
+    """Instagram said yes; that holds whatever the row has become meanwhile."""
+    digest = wire.mid_digest(message.account.instagram_account_id, mid)
+    with transaction.atomic():
+        change = message.conversation.next_change()
+        ours = Message.objects.get(pk=message.pk)
+        if ours.mid == mid:
+            return  # Its echo was faster.
+        stranger = _stranger(ours, change) if ours.mid else None
+        twin = Message.objects.filter(mid_digest=digest).first()
+        if twin:
+            _become(ours, twin, change)
+        ours.mid, ours.mid_digest, ours.status = mid, digest, Status.SENT
+        ours.error, ours.change, ours.due_at, ours.lease = "", change, None, None
+        ours.save()
+        if stranger:
+            stranger.save(force_insert=True)
+        if ours.unsent_at:
+            erasure.forget_content({digest})
+        projection.tell_again(digest)
+
+
+def _stranger(ours: Message, change: int) -> Message:
+    """What ours was taken for: an equal text from the phone, whose echo came first."""
+    return Message(
+        account_id=ours.account_id,
+        conversation_id=ours.conversation_id,
+        direction=Message.Direction.OUT,
+        status=Status.SENT,
+        mid=ours.mid,
+        mid_digest=ours.mid_digest,
+        text=ours.text,
+        timestamp=ours.timestamp,
+        change=change,
+        due_at=None,
+    )
+
+
+def _become(ours: Message, twin: Message, change: int) -> None:
+    """Take over the place of the message that the echo of ours made."""
+    ours.timestamp = twin.timestamp
+    if twin.is_from_here:  # The echo was taken for that of an equal text before it.
+        twin.mid, twin.mid_digest, twin.status = "", None, Status.UNCONFIRMED
+        twin.error, twin.change = NOT_CONFIRMED, change
+        twin.due_at = timezone.now() + FIRST_LOOK
+        twin.save(update_fields=["mid", "mid_digest", "status", "error", "change", "due_at"])
+        return
+    # Instagram changed the text, so the echo looked like one from the phone.
+    for name in ("reactions", "edit_number", "edited_at", "unsent_at"):
+        setattr(ours, name, getattr(twin, name))
+    if twin.unsent_at or twin.edited_at:
+        ours.text = twin.text
+    media.forget(twin.attachments.all())
+    twin.delete()
+
+
+def failed(message: Message, error: str, code: str = "") -> bool:
+    """Nothing of it will be sent any more."""
+    return move(message, Status.SENDING, **_over(Status.FAILED, error), error_code=code)
+
+
+def unconfirmed(message: Message, why: str = NOT_CONFIRMED) -> bool:
+    """It may have been sent: never again by itself. The conversation is looked at in a while."""
+    changes = _over(Status.UNCONFIRMED, why) | {"due_at": timezone.now() + FIRST_LOOK}
+    return move(message, Status.SENDING, attempts=0, **changes)
+
+
+def requeue(message: Message, delay: timedelta, why: str, code: str = "") -> bool:
+    """Nothing was sent: it is tried again after `delay`."""
+    due_at = timezone.now() + delay
+    changes = {"status": Status.QUEUED, "due_at": due_at, "lease": None, "error": why}
+    return move(message, Status.SENDING, error_code=code, **changes)
+
+
+def mark(message: Message, *, arrived: bool) -> bool:
+    """A person settles an unconfirmed message, having looked in the Instagram app.
+
+    False when it was settled meanwhile, by its echo or by a colleague.
+    """
+    changes = _over(Status.SENT, "") if arrived else _over(Status.FAILED, Message.NOT_ARRIVED)
+    with transaction.atomic():
+        change = message.conversation.next_change()
+        row = Message.objects.filter(pk=message.pk, status=Status.UNCONFIRMED)
+        return row.update(change=change, **changes) == 1
+
+
+def move(message: Message, was: str, **changes: object) -> bool:
+    """Change the row if it is still in state `was` and still ours; pages will hear of it."""
+    with transaction.atomic():
+        change = message.conversation.next_change()
+        row = Message.objects.filter(pk=message.pk, status=was, lease=message.lease)
+        return row.update(change=change, **changes) == 1
+
+
+def _over(status: str, error: str) -> dict[str, object]:
+    return {"status": status, "error": error, "due_at": None, "lease": None}

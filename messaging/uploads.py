@@ -1,0 +1,126 @@
+"""Files that go out: checked by what they are, and offered to Instagram, which fetches them."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from itertools import groupby
+from typing import NamedTuple
+
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
+from django.core.files.uploadedfile import UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler
+from django.core.signing import BadSignature, TimestampSigner
+from django.urls import reverse
+
+from . import media, media_types
+from .models import Attachment, Message
+
+MB = 1024 * 1024
+TAKEN = {
+    # What the Send API takes (4.1), and how large it may be.
+    "image": ({"image/png", "image/jpeg", "image/gif"}, 8 * MB),
+    "video": (
+        {"video/mp4", "video/ogg", "video/x-msvideo", "video/quicktime", "video/webm"},
+        25 * MB,
+    ),
+    "audio": ({"audio/aac", "audio/mp4", "audio/wav"}, 25 * MB),
+    "file": ({"application/pdf"}, 25 * MB),
+}
+IMAGES_AT_ONCE = 10
+LARGEST_REQUEST = IMAGES_AT_ONCE * 8 * MB + MB
+
+OFFERED_FOR = timedelta(hours=1)
+"""Instagram fetches a file while it is being sent; nobody else is told of the address."""
+
+signer = TimestampSigner(salt="messaging.uploads")
+
+
+class NotTaken(Exception):
+    """Instagram would not take the file; the text says why."""
+
+
+class Checked(NamedTuple):
+    """A file that Instagram takes, under the name that it will be stored by."""
+
+    kind: str
+    content_type: str
+    name: str
+    data: bytes
+
+    def attachment(self, message: Message, position: int) -> Attachment:
+        """It, as what comes with `message`; unsaved."""
+        return Attachment(
+            message=message,
+            position=position,
+            kind=self.kind,
+            state=Attachment.State.STORED,
+            file=self.name,
+            content_type=self.content_type,
+            due_at=None,
+        )
+
+
+def check(file: UploadedFile) -> Checked:
+    """Raises NotTaken for a type or a size that the Send API refuses (4.1)."""
+    if not file.size:
+        raise NotTaken(f"{file.name} is empty.")
+    if file.size > max(limit for _, limit in TAKEN.values()):
+        raise NotTaken(f"{file.name} is too large: Instagram takes files up to 25 MB.")
+    data = file.read()
+    content_type, ending = media_types.of(data)
+    kind = next((kind for kind, (types, _) in TAKEN.items() if content_type in types), None)
+    if kind is None:
+        raise NotTaken(
+            f"Instagram does not take {file.name}. It takes pictures (PNG, JPEG, GIF), videos "
+            "(MP4, MOV, WebM, AVI, Ogg), sound (M4A, AAC, WAV) and PDF."
+        )
+    limit = TAKEN[kind][1]
+    if len(data) > limit:
+        raise NotTaken(
+            f"{file.name} has {len(data) / MB:.1f} MB: Instagram takes at most {limit // MB} MB "
+            f"of this kind."
+        )
+    return Checked(kind, content_type, media.new_name("attachments", ending), data)
+
+
+def grouped(files: Iterable[Checked]) -> list[list[Checked]]:
+    """What goes into one message each, in order: pictures together, others by themselves."""
+    groups = []
+    for kind, run in groupby(files, key=lambda one: one.kind):
+        run = list(run)
+        size = IMAGES_AT_ONCE if kind == "image" else 1
+        groups += [run[n : n + size] for n in range(0, len(run), size)]
+    return groups
+
+
+def offer(attachment: Attachment) -> str:
+    """The address from which Instagram may fetch the file for an hour."""
+    path = reverse("offered_media", args=[signer.sign(attachment.public_id)])
+    return f"{settings.PUBLIC_BASE_URL}{path}"
+
+
+def offered(token: str) -> Attachment | None:
+    """What is offered under `token`, while it is, and unless it was taken back."""
+    try:
+        public_id = signer.unsign(token, max_age=OFFERED_FOR)
+    except BadSignature:
+        return None
+    stored = Attachment.objects.filter(state=Attachment.State.STORED, message__is_from_here=True)
+    return stored.filter(public_id=public_id).first()
+
+
+class LimitedUpload(FileUploadHandler):
+    """Ends an upload that is larger than any message may be."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.received = 0
+
+    def receive_data_chunk(self, raw_data, start):
+        self.received += len(raw_data)
+        if self.received > LARGEST_REQUEST:
+            raise RequestDataTooBig("The files are too large.")
+        return raw_data
+
+    def file_complete(self, file_size):
+        return None
