@@ -17,6 +17,7 @@ ENDPOINTS = (
     "profile",
     "subscribed_apps",
     "messages",
+    "message_attachments",
     "conversations",
     "media",
     "*",

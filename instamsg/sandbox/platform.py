@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import conversations, graph, media, messages, oauth
+from . import conversations, fetching, graph, limits, media, messages, oauth, uploads
 from .errors import GraphError, OAuthError
 from .wire import BadRequest, Dropped, Request, Response
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .server import Sandbox
 
 Action = Callable[["Sandbox", Request], Response]
+
+# Other hosts of the platform: the settings about Graph calls do not concern them.
+NOT_GRAPH = ("code_exchange", "media")
 
 _VERSION = re.compile(r"v\d+\.\d+")
 
@@ -39,9 +42,12 @@ def answer(sandbox: Sandbox, request: Request) -> Response:
         if fault and fault.drop == "before":
             entry["status"] = "dropped before acting"
             raise Dropped
-        response = (fault and fault.answer()) or _act(sandbox, request, action)
+    response = (fault and fault.answer()) or _act(sandbox, request, action)
     for step in response.before:
         step()
+    if endpoint not in NOT_GRAPH:
+        time.sleep(sandbox.world.settings.latency)
+        response.headers = limits.usage(sandbox, account) | response.headers
     if fault:
         time.sleep(fault.latency)
         response.headers |= fault.headers
@@ -53,8 +59,15 @@ def answer(sandbox: Sandbox, request: Request) -> Response:
 
 
 def _act(sandbox: Sandbox, request: Request, action: Action) -> Response:
+    """Under the lock, but for the files a call names: who serves them may need us meanwhile."""
     try:
-        return action(sandbox, request)
+        while True:
+            try:
+                with sandbox.world.lock:
+                    return action(sandbox, request)
+            except fetching.Wanted as wanted:
+                timeout = sandbox.world.settings.fetch_timeout
+                request.fetched.update(fetching.fetch_all(wanted.urls, timeout))
     except (GraphError, OAuthError) as error:
         return error.response()
     except BadRequest as error:
@@ -81,6 +94,8 @@ def _find(sandbox: Sandbox, request: Request) -> tuple[str, Action]:
             return "conversations", lambda s, r: conversations.messages(s, r, node)
         case [node, "messages"] if node:
             return "messages", lambda s, r: messages.send(s, r, node)
+        case [node, "message_attachments"] if node:
+            return "message_attachments", lambda s, r: uploads.upload(s, r, node)
         case [node, "conversations"] if node:
             return "conversations", lambda s, r: conversations.listed(s, r, node)
         case [node] if _is_account(sandbox, node):

@@ -129,6 +129,9 @@ class World:
         self.codes: dict[str, Code] = {}
         self.conversations: dict[str, Conversation] = {}
         self.assets: dict[str, dict[str, str]] = {}
+        # What shops sent by address: fetched files, and those that have an id. Not in the file.
+        self.files: dict[str, tuple[bytes, str]] = {}
+        self.uploads: dict[str, dict[str, str]] = {}
         self.settings = Settings()
         self.clock_offset = 0.0
         self.number = 0
