@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from . import conversations, fetching, graph, limits, media, messages, oauth, uploads
 from .errors import GraphError, OAuthError
+from .faults import Call
+from .state import as_object
 from .wire import BadRequest, Dropped, Request, Response
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ def answer(sandbox: Sandbox, request: Request) -> Response:
         account = sandbox.world.accounts.get(ig_id or "")
         entry |= {"endpoint": endpoint, "account": account.username if account else None}
         sandbox.requests.append(entry)
-        fault = sandbox.faults.take(endpoint, ig_id)
+        trouble = sandbox.world.settings.trouble
+        fault = sandbox.faults.take(_call(request, endpoint, ig_id), trouble)
         if fault and fault.drop == "before":
             entry["status"] = "dropped before acting"
             raise Dropped
@@ -105,6 +108,17 @@ def _find(sandbox: Sandbox, request: Request) -> tuple[str, Action]:
         case [node] if node and not _VERSION.fullmatch(node):
             return "conversations", lambda s, r: conversations.one(s, r, node)
     return "*", _unknown_path
+
+
+def _call(request: Request, endpoint: str, ig_id: str | None) -> Call:
+    """What faults look at; a body nobody can read tells them nothing."""
+    try:
+        params = request.params
+    except BadRequest:
+        return Call(endpoint, ig_id)
+    igsid = as_object(params.get("recipient")).get("id") or params.get("user_id")
+    text = as_object(params.get("message")).get("text")
+    return Call(endpoint, ig_id, str(igsid) if igsid else None, str(text or ""))
 
 
 def _is_account(sandbox: Sandbox, node: str) -> bool:

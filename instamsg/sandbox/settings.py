@@ -42,6 +42,7 @@ class Settings:
     latency: float = 0
     app_usage: dict[str, Any] = field(default_factory=dict)
     account_usage: dict[str, Any] = field(default_factory=dict)
+    trouble: str = "none"
 
 
 CHOICES = {
@@ -56,6 +57,7 @@ CHOICES = {
     "reorder": ("none", "pairs"),
     "reply_to": ("accepted", "refused"),
     "fetch_media": ("on", "off"),
+    "trouble": ("none", "refuses", "loses", "slow"),
     "send_limit": ("none", "613", "80002"),
 }
 NUMBERS = (
