@@ -7,7 +7,7 @@ import time
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from . import pages, taps
+from . import pages, taps, templates
 from .state import Conversation, Message, as_object
 
 if TYPE_CHECKING:
@@ -106,18 +106,29 @@ def _attachment(sandbox: Sandbox, kind: str, payload: dict[str, Any]) -> str:
         picture = f'<img src="{url}" alt="A picture" width="240" height="180">'
         below = "" if kind == "image" else f'<small class="caption">{caption}</small>'
         return f'<a href="{url}">{picture}</a>{below}'
-    return f'<p><a href="{url}" rel="noreferrer">{caption}</a></p>'
+    # The browser's own reader has no place under this policy, so a document is saved instead.
+    saved = " download" if own and kind == "file" else ""
+    return f'<p><a href="{url}" rel="noreferrer"{saved}>{caption}</a></p>'
 
 
 def _cards(payload: dict[str, Any]) -> str:
     listed = as_object(payload.get("generic")).get("elements")
-    cards = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
+    cards = templates.rows(listed)
     shown = "".join(
         f"<p><b>{escape(str(row.get('title') or ''))}</b>"
-        f"<small>{escape(str(row.get('subtitle') or ''))}</small></p>"
+        f"<small>{escape(str(row.get('subtitle') or ''))}</small>{_links(row)}</p>"
         for row in cards
     )
     return shown or '<p class="gone">A card</p>'
+
+
+def _links(card: dict[str, Any]) -> str:
+    """The buttons of a card that lead somewhere; those that answer are among the choices."""
+    return "".join(
+        f'<a class="link" href="{escape(row["url"])}" rel="noreferrer">{escape(row["title"])}</a>'
+        for row in templates.rows(card.get("buttons"))
+        if str(row.get("url", "")).startswith(("http://", "https://")) and row.get("title")
+    )
 
 
 def _reactions(message: Message) -> str:

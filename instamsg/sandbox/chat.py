@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from . import bubbles, pages, taps
+from . import bubbles, pages, taps, trouble
 from .state import Account, Conversation, Customer
 from .wire import Response
 
@@ -54,7 +54,8 @@ def fragment(sandbox: Sandbox, account: Account, customer: Customer) -> str:
             bubbles.bubble(sandbox, conversation, message, people)
             for message in conversation.messages
         )
-    return f"""<div id="notice">{_notice(sandbox, account, customer)}</div>
+    notices = _notice(sandbox, account, customer) + trouble.notice(sandbox)
+    return f"""<div id="notice">{notices}</div>
 <ol id="messages" role="log" aria-live="polite" aria-label="Messages">{rows}</ol>
 <div id="openers">{_openers(account, customer, conversation)}</div>
 <p id="status">{_status(sandbox, account, conversation)}</p>"""

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from . import (
     act_commands,
     dashboard,
+    error_table,
     events,
     faults,
-    ids,
     media,
     orders,
     past,
     people,
     rare,
+    records,
     settings,
     signed_requests,
     webhooks,
@@ -47,48 +48,6 @@ def answer(sandbox: Sandbox, request: Request) -> Response:
             return as_json(command(sandbox, request.json))
     except BadRequest as error:
         return as_json({"error": str(error)}, 400)
-
-
-def state(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
-    world = sandbox.world
-    conversations = [
-        {
-            "account": world.accounts[row.ig_id].username,
-            "id": ids.conversation_id(row.ig_id, row.igsid),
-            **asdict(row),
-        }
-        for row in world.conversations.values()
-    ]
-    customers = [
-        asdict(row)
-        | {
-            "igsids": {
-                a.username: ids.igsid(a.ig_id, row.username) for a in world.accounts.values()
-            }
-        }
-        for row in world.customers.values()
-    ]
-    return {
-        "accounts": [asdict(row) for row in world.accounts.values()],
-        "customers": customers,
-        "conversations": conversations,
-        "subscriptions": {
-            row.username: row.subscribed_fields
-            for row in world.accounts.values()
-            if row.subscribed_fields
-        },
-        "deliveries": {
-            "pending": sandbox.webhooks.pending,
-            "delivered": sandbox.webhooks.delivered,
-            "failed": sandbox.webhooks.failed,
-            "lost": sandbox.webhooks.lost,
-        },
-        "webhook": {"failing_since": world.failing_since, "disabled_at": world.disabled_at},
-        "settings": asdict(world.settings),
-        "faults": [asdict(row) for row in sandbox.faults.listed],
-        "now": world.now(),
-        "webhook_url": sandbox.webhook_url,
-    }
 
 
 def reset(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
@@ -138,13 +97,14 @@ def add_fault(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
     return asdict(fault)
 
 
+def errors(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
+    """The errors a fault may name, each as it would be given."""
+    return {"errors": error_table.ERRORS}
+
+
 def clear_faults(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
     sandbox.faults.listed.clear()
     return {"ok": True}
-
-
-def requests(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
-    return {"requests": list(sandbox.requests)}
 
 
 def flush(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
@@ -165,7 +125,7 @@ def assets(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
 
 Command = Callable[["Sandbox", dict[str, Any]], dict[str, Any]]
 COMMANDS: dict[tuple[str, str], Command] = {
-    ("GET", "state"): state,
+    ("GET", "state"): records.state,
     ("POST", "reset"): reset,
     ("POST", "accounts"): people.accounts,
     ("POST", "customers"): people.customers,
@@ -193,7 +153,9 @@ COMMANDS: dict[tuple[str, str], Command] = {
     ("POST", "settings"): settings.change,
     ("POST", "faults"): add_fault,
     ("DELETE", "faults"): clear_faults,
-    ("GET", "requests"): requests,
+    ("GET", "errors"): errors,
+    ("GET", "requests"): records.requests,
+    ("GET", "sent"): records.sent,
     ("POST", "flush"): flush,
     ("POST", "assets"): assets,
 }

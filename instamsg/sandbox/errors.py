@@ -17,17 +17,22 @@ class GraphError(Exception):
         *,
         http: int = 400,
         type: str = "IGApiException",
+        more: dict[str, Any] | None = None,
     ) -> None:
+        """`more` are the optional parts of the envelope, such as `is_transient`."""
         super().__init__(message)
         self.message, self.code, self.subcode = message, code, subcode
-        self.http, self.type = http, type
+        self.http, self.type, self.more = http, type, more or {}
+        self.headers: dict[str, str] = {}
 
     def response(self) -> Response:
         error: dict[str, Any] = {"message": self.message, "type": self.type, "code": self.code}
         if self.subcode is not None:
             error["error_subcode"] = self.subcode
-        error["fbtrace_id"] = ids.trace_id()
-        return as_json({"error": error}, self.http)
+        error |= {**self.more, "fbtrace_id": ids.trace_id()}
+        response = as_json({"error": error}, self.http)
+        response.headers |= self.headers
+        return response
 
 
 class OAuthError(Exception):
@@ -52,3 +57,7 @@ def no_such_object(method: str, name: str) -> GraphError:
 
 def token_trouble(message: str, subcode: int | None = None) -> GraphError:
     return GraphError(message, 190, subcode, type="OAuthException")
+
+
+def invalid_message(message: str) -> GraphError:
+    return GraphError(message, 100, 2534015)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
-from . import acts, chat, pages, taps
+from . import acts, chat, pages, taps, trouble
 from .state import Account, Customer
 from .wire import BadRequest, Request, Response, redirect
 
@@ -27,6 +27,10 @@ def answer(sandbox: Sandbox, request: Request) -> Response:
             return _within_chat(sandbox, request.query, _seeing(request, _chat))
         case ("GET", "/phone/messages"):
             return _within_chat(sandbox, request.query, _seeing(request, _news))
+        case ("POST", "/phone/trouble"):
+            if not pages.is_from_own_page(sandbox, request):
+                return pages.refusal(sandbox, "This form was sent from another website.")
+            return trouble.play(sandbox, request.form)
         case ("POST", "/phone/say" | "/phone/act" | "/phone/tap"):
             if not pages.is_from_own_page(sandbox, request):
                 return pages.refusal(sandbox, "This form was sent from another website.")
@@ -98,7 +102,8 @@ def _chooser(sandbox: Sandbox) -> Response:
         )
     body = f"""<main class="phone">
 <header class="bar"><h1>Sandbox phone</h1></header>
-<form class="choose" method="get" action="/phone/chat">
+<div class="choose">
+<form method="get" action="/phone/chat">
 <p>Play a customer and write to a shop. Everybody here is invented.</p>
 <fieldset>
 <legend>You are</legend>
@@ -113,8 +118,10 @@ def _chooser(sandbox: Sandbox) -> Response:
 </div>
 </fieldset>
 <div class="actions"><button class="primary">Open the chat</button></div>
-{_way_back(sandbox)}
 </form>
+{trouble.form(sandbox)}
+{_way_back(sandbox)}
+</div>
 </main>"""
     return pages.page("Sandbox phone", body)
 

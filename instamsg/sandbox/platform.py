@@ -7,14 +7,19 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import conversations, graph, media, messages, oauth
+from . import conversations, fetching, graph, limits, media, messages, oauth, uploads
 from .errors import GraphError, OAuthError
+from .faults import Call
+from .state import as_object
 from .wire import BadRequest, Dropped, Request, Response
 
 if TYPE_CHECKING:
     from .server import Sandbox
 
 Action = Callable[["Sandbox", Request], Response]
+
+# Other hosts of the platform: the settings about Graph calls do not concern them.
+NOT_GRAPH = ("code_exchange", "media")
 
 _VERSION = re.compile(r"v\d+\.\d+")
 
@@ -35,13 +40,17 @@ def answer(sandbox: Sandbox, request: Request) -> Response:
         account = sandbox.world.accounts.get(ig_id or "")
         entry |= {"endpoint": endpoint, "account": account.username if account else None}
         sandbox.requests.append(entry)
-        fault = sandbox.faults.take(endpoint, ig_id)
+        trouble = sandbox.world.settings.trouble
+        fault = sandbox.faults.take(_call(request, endpoint, ig_id), trouble)
         if fault and fault.drop == "before":
             entry["status"] = "dropped before acting"
             raise Dropped
-        response = (fault and fault.answer()) or _act(sandbox, request, action)
+    response = (fault and fault.answer()) or _act(sandbox, request, action)
     for step in response.before:
         step()
+    if endpoint not in NOT_GRAPH:
+        time.sleep(sandbox.world.settings.latency)
+        response.headers = limits.usage(sandbox, account) | response.headers
     if fault:
         time.sleep(fault.latency)
         response.headers |= fault.headers
@@ -53,8 +62,15 @@ def answer(sandbox: Sandbox, request: Request) -> Response:
 
 
 def _act(sandbox: Sandbox, request: Request, action: Action) -> Response:
+    """Under the lock, but for the files a call names: who serves them may need us meanwhile."""
     try:
-        return action(sandbox, request)
+        while True:
+            try:
+                with sandbox.world.lock:
+                    return action(sandbox, request)
+            except fetching.Wanted as wanted:
+                timeout = sandbox.world.settings.fetch_timeout
+                request.fetched.update(fetching.fetch_all(wanted.urls, timeout))
     except (GraphError, OAuthError) as error:
         return error.response()
     except BadRequest as error:
@@ -81,6 +97,8 @@ def _find(sandbox: Sandbox, request: Request) -> tuple[str, Action]:
             return "conversations", lambda s, r: conversations.messages(s, r, node)
         case [node, "messages"] if node:
             return "messages", lambda s, r: messages.send(s, r, node)
+        case [node, "message_attachments"] if node:
+            return "message_attachments", lambda s, r: uploads.upload(s, r, node)
         case [node, "conversations"] if node:
             return "conversations", lambda s, r: conversations.listed(s, r, node)
         case [node] if _is_account(sandbox, node):
@@ -90,6 +108,17 @@ def _find(sandbox: Sandbox, request: Request) -> tuple[str, Action]:
         case [node] if node and not _VERSION.fullmatch(node):
             return "conversations", lambda s, r: conversations.one(s, r, node)
     return "*", _unknown_path
+
+
+def _call(request: Request, endpoint: str, ig_id: str | None) -> Call:
+    """What faults look at; a body nobody can read tells them nothing."""
+    try:
+        params = request.params
+    except BadRequest:
+        return Call(endpoint, ig_id)
+    igsid = as_object(params.get("recipient")).get("id") or params.get("user_id")
+    text = as_object(params.get("message")).get("text")
+    return Call(endpoint, ig_id, str(igsid) if igsid else None, str(text or ""))
 
 
 def _is_account(sandbox: Sandbox, node: str) -> bool:

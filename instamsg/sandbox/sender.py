@@ -160,6 +160,9 @@ class Sender:
         """The first of this lane, and with it what may share its POST. Hold the lock."""
         taken = [self._lanes[lane][0]]
         room = 1 if taken[0].attempts else self._settings().batch
+        if room == 1:
+            taken[0].under_way = True
+            return taken
         # A lane whose first was refused before waits for its own turn.
         others = [name for _, _, name in sorted(self._due) if not self._lanes[name][0].attempts]
         waiting = [each for name in (lane, *others) for each in self._lanes[name]]

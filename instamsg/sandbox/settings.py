@@ -33,6 +33,16 @@ class Settings:
     disable_after: float = 3600
     big_page_limit: int = 50
     conversation_rate: float = 0
+    reply_to: str = "accepted"
+    fetch_media: str = "on"
+    fetch_timeout: float = 5
+    send_limit: str = "none"
+    send_rate: float = 100
+    media_rate: float = 10
+    latency: float = 0
+    app_usage: dict[str, Any] = field(default_factory=dict)
+    account_usage: dict[str, Any] = field(default_factory=dict)
+    trouble: str = "none"
 
 
 CHOICES = {
@@ -45,8 +55,22 @@ CHOICES = {
     "fields_honoured": ("app", "account"),
     "stray_edits": ("none", "after", "bare", "before", "instead"),
     "reorder": ("none", "pairs"),
+    "reply_to": ("accepted", "refused"),
+    "fetch_media": ("on", "off"),
+    "trouble": ("none", "refuses", "loses", "slow"),
+    "send_limit": ("none", "613", "80002"),
 }
-SECONDS = ("delay", "timeout", "give_up_after", "disable_after", "conversation_rate")
+NUMBERS = (
+    "delay",
+    "timeout",
+    "give_up_after",
+    "disable_after",
+    "conversation_rate",
+    "fetch_timeout",
+    "send_rate",
+    "media_rate",
+    "latency",
+)
 # The least and the most of each whole number; the platform puts up to 1000 events into a POST.
 WHOLE = {"duplicates": (0, 1000), "batch": (1, 1000), "lose": (0, 10**6), "big_page_limit": (1, 50)}
 
@@ -59,12 +83,15 @@ def change(sandbox: Sandbox, order: dict[str, Any]) -> dict[str, Any]:
     if "retries" in order and not isinstance(order["retries"], list):
         raise BadRequest("retries is a list of seconds.")
     changed = orders.changed(sandbox.world.settings, order, ())
-    for name in SECONDS:
+    for name in NUMBERS:
         orders.number(getattr(changed, name), name)
     for name, (least, most) in WHOLE.items():
         setattr(changed, name, orders.whole(getattr(changed, name), name, least, most))
     for pause in changed.retries:
         orders.number(pause, "retries")
+    for name in ("app_usage", "account_usage"):
+        if not isinstance(getattr(changed, name), dict):
+            raise BadRequest(f"{name} is an object of numbers; an empty one sends no header.")
     if "lose" in order:
         sandbox.webhooks.count_anew()
     sandbox.world.settings = changed

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ def as_object(value: Any) -> dict[str, Any]:
 
 # Enough for any chat on a phone; a sandbox left running for months must not grow without end.
 KEPT_MESSAGES = 500
+# The record of what was sent, which tests compare with what the site believes.
+KEPT_SENT = 50_000
 
 
 @dataclass
@@ -113,6 +116,15 @@ class Conversation:
     messages: list[Message] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Sent:
+    """One line of the record of what shops have sent."""
+
+    number: int
+    conversation: Conversation
+    message: Message
+
+
 class World:
     """Everything that exists. Hold `lock` while reading or changing it."""
 
@@ -129,6 +141,11 @@ class World:
         self.codes: dict[str, Code] = {}
         self.conversations: dict[str, Conversation] = {}
         self.assets: dict[str, dict[str, str]] = {}
+        # What shops sent: fetched files, those that have an id, and the record. Not in the file.
+        self.files: dict[str, tuple[bytes, str]] = {}
+        self.sent: deque[Sent] = deque(maxlen=KEPT_SENT)
+        self.sent_number = 0
+        self.uploads: dict[str, dict[str, str]] = {}
         self.settings = Settings()
         self.clock_offset = 0.0
         self.number = 0
@@ -194,6 +211,9 @@ class World:
         del conversation.messages[:-KEPT_MESSAGES]
         if by == "customer":
             conversation.last_customer_at = self.now()
+        else:
+            self.sent_number += 1
+            self.sent.append(Sent(self.sent_number, conversation, message))
         self.changed()
         return message
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 from .state import World
 
 # A burst of changes is one write.
 PAUSE = 0.2
+# Writing holds up everybody, so a big world is written less often: a tenth of the time at most.
+REST = 9
 
 
 class Keeper:
@@ -34,8 +37,11 @@ class Keeper:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopped.wait(PAUSE):
+        pause = PAUSE
+        while not self._stopped.wait(pause):
+            began = time.monotonic()
             self._write()
+            pause = max(PAUSE, REST * (time.monotonic() - began))
         self._write()
 
     def _write(self) -> None:

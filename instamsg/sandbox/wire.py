@@ -31,6 +31,8 @@ class Request:
     query: Mapping[str, str]
     headers: Message
     body: bytes = b""
+    # What was fetched for this call from the addresses it names.
+    fetched: dict[str, Any] = field(default_factory=dict)
 
     @property
     def content_type(self) -> str:

@@ -202,6 +202,15 @@ def say(control):
 
 
 @pytest.fixture
+def open_chat(connect, say, control):
+    """A connected account and a customer who has just written: token and igsid."""
+    token = connect()
+    igsid = say()["igsid"]
+    control("flush")
+    return token, igsid
+
+
+@pytest.fixture
 def send(call):
     def send(token, igsid, path="/v25.0/me/messages", **body):
         if "sender_action" not in body:

@@ -241,3 +241,38 @@ def test_unknown_people_are_a_page_not_an_error(call):
 def test_odd_messages_are_shown_somehow(control, page, message):
     control("say", account="luna.ceramics", customer="mila.tests", message=message)
     assert "<b>" not in page()
+
+
+def test_cards_have_their_links_and_choices(connect, say, send, page):
+    token, igsid = connect(), say()["igsid"]
+    buttons = [
+        {"type": "web_url", "url": "https://shop.example/red", "title": "Look"},
+        {"type": "web_url", "url": "javascript:alert(1)", "title": "Trap"},
+        {"type": "postback", "title": "Ask", "payload": "ASK"},
+    ]
+    card = {"title": "Red bag", "buttons": buttons}
+    payload = {"template_type": "generic", "elements": [card]}
+    send(token, igsid, message={"attachment": {"type": "template", "payload": payload}})
+    text = page()
+    assert 'href="https://shop.example/red" rel="noreferrer">Look</a>' in text
+    assert "javascript" not in text
+    assert '<button name="choice" value="0">Ask</button>' in text
+
+
+def test_visitor_switches_trouble_on_and_the_chat_says_so(call, page, control):
+    assert "Trouble to play with" in page("/phone/")
+    answer = call("POST", "/phone/trouble", form={"trouble": "refuses"})
+    assert (answer.status, answer.headers["Location"]) == (303, "/phone/")
+    assert control("settings")["trouble"] == "refuses"
+    assert 'value="refuses" checked' in page("/phone/")
+    assert "Every answer is refused" in page()
+    call("POST", "/phone/trouble", form={"trouble": "none"})
+    assert "Every answer is refused" not in page()
+
+
+def test_trouble_is_not_switched_by_other_websites_or_unknown(call, control):
+    other = {"Origin": "https://evil.example"}
+    form = {"trouble": "loses"}
+    assert call("POST", "/phone/trouble", form=form, headers=other).status == 403
+    assert call("POST", "/phone/trouble", form={"trouble": "flood"}).status == 400
+    assert control("settings")["trouble"] == "none"

@@ -1,17 +1,9 @@
+import json
 import time
 
 import pytest
 
 DAY = 24 * 3600
-
-
-@pytest.fixture
-def open_chat(connect, say, control):
-    """A connected account and a customer who has just written: token and igsid."""
-    token = connect()
-    igsid = say()["igsid"]
-    control("flush")
-    return token, igsid
 
 
 def test_text_is_sent_and_answered_with_recipient_and_mid(open_chat, send, control):
@@ -100,14 +92,6 @@ def test_refusals_come_in_order(open_chat, send, control, call):
     closed = send(token, "123", **bad)
     assert (closed.status, closed.json["error"]["error_subcode"]) == (403, 2534041)
     assert send("IGAAnone", "123", **bad).json["error"]["code"] == 190
-
-
-@pytest.mark.parametrize("kind", ["image", "video", "audio", "file"])
-def test_media_goes_by_address(open_chat, send, site, control, kind):
-    attachment = {"type": kind, "payload": {"url": "https://shop.example/thing"}}
-    assert send(*open_chat, message={"attachment": attachment}).status == 200
-    control("flush")
-    assert site.events[-1]["message"]["attachments"] == [attachment]
 
 
 @pytest.mark.parametrize(
@@ -250,3 +234,152 @@ def test_a_fault_with_a_mistake_is_refused(call):
     for order in ({"endpoint": "nowhere"}, {"endpoint": "me", "drop": "twice"}, {"colour": 1}):
         answer = call("POST", "/_sandbox/faults", order=order, token="control-me")
         assert answer.status == 400
+
+
+def picture(**card):
+    return {"title": "Red bag", "subtitle": "in stock", **card}
+
+
+def template(**payload):
+    return {"attachment": {"type": "template", "payload": payload}}
+
+
+OPEN = {"type": "web_url", "url": "https://shop.example/red", "title": "Open"}
+ASK = {"type": "postback", "title": "Ask", "payload": "ASK"}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        template(template_type="generic", elements=[picture(buttons=[OPEN, ASK])]),
+        template(template_type="generic", elements=[{"title": "a" * 80}] * 10),
+        template(template_type="button", text="a" * 640, buttons=[ASK] * 3),
+        {"attachment": {"type": "like_heart"}},
+        {"attachments": {"type": "like_heart"}},
+        {"attachment": {"type": "MEDIA_SHARE", "payload": {"id": "18012345678901234"}}},
+    ],
+)
+def test_what_else_a_shop_may_send(open_chat, send, control, site, message):
+    assert send(*open_chat, message=message).status == 200
+    control("flush")
+    [attachment] = site.events[-1]["message"]["attachments"]
+    assert attachment["type"] in ("template", "like_heart", "ig_post")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"template_type": "receipt"},
+        {"template_type": "generic", "elements": []},
+        {"template_type": "generic", "elements": [picture()] * 11},
+        {"template_type": "generic", "elements": [{"title": "a" * 81}]},
+        {"template_type": "generic", "elements": [picture(subtitle="a" * 81)]},
+        {"template_type": "generic", "elements": [picture(buttons=[ASK] * 4)]},
+        {"template_type": "generic", "elements": [picture(buttons=[{"type": "web_url"}])]},
+        {"template_type": "button", "text": "a" * 641, "buttons": [ASK]},
+        {"template_type": "button", "text": "Choose", "buttons": []},
+    ],
+)
+def test_templates_have_limits(open_chat, send, payload):
+    answer = send(*open_chat, message=template(**payload))
+    assert answer.json["error"]["error_subcode"] == 2534015
+
+
+def test_template_in_the_echo_is_a_card(open_chat, send, control, site):
+    send(*open_chat, message=template(template_type="button", text="Choose", buttons=[ASK]))
+    control("flush")
+    [attachment] = site.events[-1]["message"]["attachments"]
+    assert attachment["payload"] == {
+        "generic": {"elements": [{"title": "Choose", "buttons": [ASK]}]}
+    }
+
+
+def quick(title="Red", payload="RED", **more):
+    return {"content_type": "text", "title": title, "payload": payload, **more}
+
+
+def test_quick_replies_are_offered_with_their_titles_cut(open_chat, send, control):
+    offered = [quick("A very long title indeed"), *[quick()] * 12]
+    answer = send(
+        *open_chat,
+        messaging_type="RESPONSE",
+        message={"text": "Which colour?", "quick_replies": offered},
+    )
+    assert answer.status == 200
+    [conversation] = control("state", method="GET")["conversations"]
+    titles = [row["title"] for row in conversation["messages"][-1]["choices"]]
+    assert titles == ["A very long title in", *["Red"] * 12]
+
+
+@pytest.mark.parametrize(
+    "quick_replies",
+    [
+        [quick()] * 14,
+        [quick(content_type="user_email")],
+        [quick(title=" ")],
+        [quick(payload="a" * 1001)],
+        [quick(payload=None)],
+        "RED",
+    ],
+)
+def test_quick_replies_have_limits(open_chat, send, quick_replies):
+    message = {"text": "Which colour?", "quick_replies": quick_replies}
+    assert send(*open_chat, message=message).json["error"]["code"] == 100
+
+
+def test_quick_replies_go_with_a_text_only(open_chat, send):
+    message = {"attachment": {"type": "like_heart"}, "quick_replies": [quick()]}
+    assert send(*open_chat, message=message).json["error"]["error_subcode"] == 2534015
+
+
+def test_messaging_types(open_chat, send):
+    for kind in ("RESPONSE", "UPDATE"):
+        assert send(*open_chat, messaging_type=kind).status == 200
+    assert send(*open_chat, messaging_type="MESSAGE_TAG", tag="HUMAN_AGENT").status == 200
+    assert send(*open_chat, messaging_type="MESSAGE_TAG").json["error"]["code"] == 100
+    assert send(*open_chat, messaging_type="SHOUT").json["error"]["code"] == 100
+
+
+def test_a_form_with_json_in_its_fields_sends_anything(open_chat, call, control):
+    token, igsid = open_chat
+    form = {"recipient": json.dumps({"id": igsid}), "messaging_type": "RESPONSE"}
+    form["message"] = json.dumps({"text": "Which?", "quick_replies": [quick()]})
+    assert call("POST", "/me/messages", token=token, form=form).status == 200
+    del form["message"]
+    form["sender_action"] = "mark_seen"
+    assert call("POST", "/me/messages", token=token, form=form).status == 200
+    [conversation] = control("state", method="GET")["conversations"]
+    assert conversation["messages"][-1]["choices"][0]["payload"] == "RED"
+    assert conversation["seen_at"]
+
+
+def test_a_reply_names_the_message_it_answers(open_chat, send, say, control, site):
+    mid = say("Is it red?")["mid"]
+    assert send(*open_chat, reply_to={"mid": mid}).status == 200
+    control("flush")
+    assert site.events[-1]["message"]["reply_to"] == {"mid": mid}
+    unknown = send(*open_chat, reply_to={"mid": "aWdnone"})
+    assert unknown.json["error"]["error_subcode"] == 2534015
+    control("settings", reply_to="refused")
+    assert send(*open_chat, reply_to={"mid": mid}).json["error"]["code"] == 100
+
+
+def test_a_reaction_is_love_or_an_emoji_and_has_no_webhook(open_chat, send, say, control, site):
+    mid = say()["mid"]
+
+    def react(action="react", **payload):
+        return send(*open_chat, sender_action=action, payload={"message_id": mid, **payload})
+
+    def reactions():
+        [conversation] = control("state", method="GET")["conversations"]
+        return conversation["messages"][-1]["reactions"]
+
+    assert react(reaction="😮").status == 200
+    assert reactions() == {"account": {"reaction": "other", "emoji": "😮"}}
+    assert react(reaction="love").status == 200
+    assert reactions() == {"account": {"reaction": "love", "emoji": "\u2764\ufe0f"}}
+    assert react(reaction="smile").json["error"]["code"] == 100
+    assert react("unreact").json == {"recipient_id": open_chat[1]}
+    assert reactions() == {}
+    control("flush")
+    assert len(site.events) == 2
