@@ -129,13 +129,13 @@ def _take(pks: list[int]) -> list[Message]:
     if not pks:
         return []
     lease, now = uuid4(), timezone.now()
-    conversations = Conversation.objects.filter(messages__in=pks)
-    locked = conversations.select_for_update(no_key=True, of=("self",)).order_by("pk")
-    changed = Conversation.objects.filter(pk__in=list(locked.values_list("pk", flat=True)))
+    rows = Message.objects.filter(pk__in=pks)
+    conversations = Conversation.objects.lock(rows.values("conversation"))
+    changed = Conversation.objects.filter(pk__in=[row.pk for row in conversations])
     changed.update(change=F("change") + 1)
     own = Conversation.objects.filter(pk=OuterRef("conversation"))
     # Written before the call: a worker that dies now leaves a row that says "may be sent".
-    Message.objects.filter(pk__in=pks, status=Status.QUEUED).update(
+    rows.filter(status=Status.QUEUED).update(
         status=Status.SENDING,
         lease=lease,
         called_at=now,
@@ -145,6 +145,6 @@ def _take(pks: list[int]) -> list[Message]:
         error_code="",
         change=Subquery(own.values("change")),
     )
-    taken = Message.objects.filter(pk__in=pks, lease=lease)
+    taken = rows.filter(lease=lease)
     taken = taken.select_related("account", "conversation").prefetch_related("attachments")
     return list(taken.order_by("conversation", "pk"))

@@ -6,7 +6,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from . import erasure, media, projection, wire
-from .models import Message
+from .models import Conversation, Message
 
 Status = Message.Status
 
@@ -15,30 +15,54 @@ NOT_FOUND = (
     "Instagram did not confirm it, and the conversation does not hold it: it has probably not "
     "arrived."
 )
+FIELDS = [
+    "mid", "mid_digest", "status", "text", "error", "timestamp", "change", "due_at", "lease",
+    "reactions", "edit_number", "edited_at", "unsent_at",
+]  # fmt: skip
 FIRST_LOOK = timedelta(seconds=30)
 """How long an echo has to settle what is not confirmed, before the conversation is read."""
 
 
-def sent(message: Message, mid: str) -> None:
-    """Instagram said yes; that holds whatever the row has become meanwhile."""
-    digest = wire.mid_digest(message.account.instagram_account_id, mid)
-    with transaction.atomic():
-        change = message.conversation.next_change()
-        ours = Message.objects.get(pk=message.pk)
+def sent(answers: list[tuple[Message, str]]) -> None:
+    """Instagram said yes, and gave these mids; that holds whatever the rows have become meanwhile.
+
+    Belongs into a transaction, for one message of a conversation at a time.
+    """
+    if not answers:
+        return
+    conversations = Conversation.objects.lock(message.conversation_id for message, _ in answers)
+    changes = {row.pk: row for row in conversations}
+    rows = Message.objects.in_bulk([message.pk for message, _ in answers])
+    mids = {
+        wire.mid_digest(message.account.instagram_account_id, mid): (rows[message.pk], mid)
+        for message, mid in answers
+    }
+    # An echo may have been faster, and found ours, or none, or another one of ours.
+    twins = {bytes(row.mid_digest): row for row in Message.objects.filter(mid_digest__in=mids)}
+    named = []
+    for digest, (ours, mid) in mids.items():
         if ours.mid == mid:
-            return  # Its echo was faster.
-        stranger = _stranger(ours, change) if ours.mid else None
-        twin = Message.objects.filter(mid_digest=digest).first()
-        if twin:
-            _become(ours, twin, change)
-        ours.mid, ours.mid_digest, ours.status = mid, digest, Status.SENT
-        ours.error, ours.change, ours.due_at, ours.lease = "", change, None, None
-        ours.save()
-        if stranger:
-            stranger.save(force_insert=True)
-        if ours.unsent_at:
-            erasure.forget_content({digest})
-        projection.tell_again(digest)
+            continue
+        conversation = changes[ours.conversation_id]
+        conversation.change += 1
+        _name(ours, mid, digest, twins.get(digest), conversation.change)
+        named.append(ours)
+    Conversation.objects.write(list(changes.values()), ["change"])
+    if unsent := {bytes(ours.mid_digest) for ours in named if ours.unsent_at}:
+        erasure.forget_content(unsent)
+    projection.tell_again({bytes(ours.mid_digest) for ours in named})
+
+
+def _name(ours: Message, mid: str, digest: bytes, twin: Message | None, change: int) -> None:
+    """Give our message the id that Instagram gave it."""
+    stranger = _stranger(ours, change) if ours.mid else None
+    if twin:
+        _become(ours, twin, change)
+    ours.mid, ours.mid_digest, ours.status = mid, digest, Status.SENT
+    ours.error, ours.change, ours.due_at, ours.lease = "", change, None, None
+    Message.objects.write([ours], FIELDS)
+    if stranger:
+        stranger.save(force_insert=True)
 
 
 def _stranger(ours: Message, change: int) -> Message:

@@ -45,9 +45,9 @@ def project(told: list[Told]) -> list[str]:
     return reasons
 
 
-def tell_again(digest: bytes) -> None:
-    """Project what waits for this message, which is here now; belongs into a transaction."""
-    rows, told = _waiting_for({digest})
+def tell_again(digests: set[bytes]) -> None:
+    """Project what waits for these messages, which are here now; belongs into a transaction."""
+    rows, told = _waiting_for(digests)
     if not rows:
         return
     reasons = project(told)
@@ -56,6 +56,8 @@ def tell_again(digest: bytes) -> None:
 
 def _waiting_for(digests: set[bytes]) -> tuple[list[InboundEvent], list[Told]]:
     """What was told of messages that were not here."""
+    if not digests:
+        return [], []
     rows = list(
         InboundEvent.objects.filter(
             mid_digest__in=digests, kind__in=LATER, state__in=[State.PENDING, State.UNHANDLED]
@@ -86,7 +88,7 @@ def _settle_waiting(rows: list[InboundEvent]) -> None:
 def _catch_up(board: Board) -> None:
     """Apply what was told of the messages before they came, or before their mid was known."""
     came = {*board.new, *board.named}
-    rows, told = _waiting_for(came) if came else ([], [])
+    rows, told = _waiting_for(came)
     done = [
         row
         for row, one in zip(rows, told, strict=True)

@@ -37,7 +37,7 @@ def recover_next() -> int:
 def _recover(missing: MissingMessage) -> None:
     if Message.objects.filter(mid_digest=missing.mid_digest).exists():
         with transaction.atomic():  # It came after all, and maybe at the same moment.
-            projection.tell_again(bytes(missing.mid_digest))
+            projection.tell_again({bytes(missing.mid_digest)})
             missing.delete()
         return
     account = missing.account

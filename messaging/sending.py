@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 from functools import partial
+from typing import NamedTuple
 
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
@@ -25,7 +26,7 @@ from accounts.instagram_errors import (
 from accounts.models import Account, TokenUnreadable
 
 from . import budgets, outcomes, uploads
-from .models import Message
+from .models import Conversation, Message
 from .queues import Drain, rest
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,14 @@ TURN = 3
 """Seconds after which nothing new is begun, so that a worker can stop."""
 
 GIVE_UP = timedelta(hours=24)
+
+
+class Done(NamedTuple):
+    """A call that has come back; its result is Instagram's id of the message."""
+
+    message: Message
+    client: InstagramClient
+    call: Future[str]
 
 
 @Drain
@@ -61,7 +70,7 @@ def send() -> int:
                 wait(under_way, timeout=0.1, return_when=FIRST_COMPLETED)
                 rest()  # Others end meanwhile, and are written down together.
                 done = [call for call in under_way if call.done()]
-                _settle([(*under_way.pop(call), call) for call in done])
+                _settle([Done(*under_way.pop(call), call) for call in done])
             elif time.monotonic() < until and budgets.is_more_due():
                 time.sleep(0.02)
             else:
@@ -97,20 +106,16 @@ def _body(message: Message) -> instagram_messages.Body:
     return instagram_messages.by_a_person(body) if message.tag else body
 
 
-def _settle(done: list[tuple[Message, InstagramClient, Future[str]]]) -> None:
+def _settle(done: list[Done]) -> None:
     """Write outcomes down, together or else one by one."""
-    # Conversations are locked in one order, as they are everywhere.
-    done.sort(key=lambda one: one[0].conversation_id)
     try:
-        with transaction.atomic():
-            for one in done:
-                _record(*one)
+        _record(done)
     except Exception:
         for one in done:
             try:
-                _insist(partial(_record, *one))
+                _insist(partial(_record, [one]))
             except Exception:  # Its lease says what comes next: nobody knows whether it was sent.
-                logger.exception("message %s: its outcome is not known", one[0].public_id)
+                logger.exception("message %s: its outcome is not known", one.message.public_id)
 
 
 def _insist(record: Callable[[], None]) -> None:
@@ -126,17 +131,20 @@ def _insist(record: Callable[[], None]) -> None:
     record()
 
 
-def _record(message: Message, client: InstagramClient, call: Future[str]) -> None:
-    account = message.account
-    try:
-        mid = call.result()
-    except InstagramError as exc:
-        _not_sent(message, account, exc)
-    else:
-        outcomes.sent(message, mid)
-        if account.problem:
-            account.clear_problem()
-    budgets.note(account, client.usage)
+@transaction.atomic
+def _record(done: list[Done]) -> None:
+    Conversation.objects.lock(one.message.conversation_id for one in done)
+    sent = [one for one in done if one.call.exception() is None]
+    outcomes.sent([(one.message, one.call.result()) for one in sent])
+    for one in done:
+        if (exc := one.call.exception()) is None:
+            if one.message.account.problem:
+                one.message.account.clear_problem()
+        elif isinstance(exc, InstagramError):
+            _not_sent(one.message, one.message.account, exc)
+        else:
+            raise exc
+        budgets.note(one.message.account, one.client.usage)
 
 
 def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:

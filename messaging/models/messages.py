@@ -9,13 +9,14 @@ from django.db.models import Exists, OuterRef, Q
 from accounts.models import Account, User
 
 from ..queues import Queued, QueuedQuerySet
+from .writing import WritingQuerySet
 
 
 def new_message_id() -> str:
     return f"msg_{secrets.token_hex(6)}"
 
 
-class MessageQuerySet(QueuedQuerySet):
+class MessageQuerySet(QueuedQuerySet, WritingQuerySet):
     def for_user(self, user: User) -> Self:
         return self.filter(account__in=Account.objects.for_user(user))
 

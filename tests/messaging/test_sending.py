@@ -346,7 +346,7 @@ class TestDeadWorker:
 
     def test_an_answer_that_comes_after_the_lease_still_counts(self, taken):
         sending._stop_waiting_for_answers()
-        outcomes.sent(taken, "mid-late")
+        outcomes.sent([(taken, "mid-late")])
         taken.refresh_from_db()
         assert (taken.status, taken.mid) == (Status.SENT, "mid-late")
 
@@ -363,7 +363,7 @@ class TestEcho:
         moment = timezone.now() + timedelta(seconds=3)
         for step in order:
             if step == "answer":
-                outcomes.sent(claimed, "mid-1")
+                outcomes.sent([(claimed, "mid-1")])
             else:
                 post_webhook(echo_of(open_conversation, "mid-1", "Yes, it is", moment))
                 work()
@@ -382,7 +382,7 @@ class TestEcho:
         (claimed,) = budgets.claim(1)
         for step in order:
             if step == "answer":
-                outcomes.sent(claimed, "mid-ours")
+                outcomes.sent([(claimed, "mid-ours")])
             else:
                 post_webhook(echo_of(open_conversation, f"mid-{step}", "ok"))
                 work()
@@ -400,7 +400,7 @@ class TestEcho:
                 outcomes.unconfirmed(claimed)
         post_webhook(echo_of(open_conversation, "mid-second", "Hi"))
         work()
-        outcomes.sent(claimed, "mid-second")
+        outcomes.sent([(claimed, "mid-second")])
         rows = Message.objects.filter(direction="out").order_by("pk")
         assert list(rows.values_list("pk", "status", "mid")) == [
             (ids[0], Status.UNCONFIRMED, ""),
@@ -417,7 +417,7 @@ class TestEcho:
         work()  # The first took it, since the second was not under way yet.
         second = outbox.queue_reply(open_conversation, "Hi")
         (claimed,) = budgets.claim(1)
-        outcomes.sent(claimed, "mid-second")
+        outcomes.sent([(claimed, "mid-second")])
         first.refresh_from_db()
         second.refresh_from_db()
         assert (first.status, first.mid) == (Status.UNCONFIRMED, "")
@@ -440,7 +440,7 @@ class TestEcho:
         (claimed,) = budgets.claim(1)
         post_webhook(echo_of(open_conversation, "mid-1", "see https://x.example/"))
         work()
-        outcomes.sent(claimed, "mid-1")
+        outcomes.sent([(claimed, "mid-1")])
         assert Message.objects.get(direction="out").pk == message.pk
 
 
@@ -494,7 +494,7 @@ class TestToldBeforeOurMidIsKnown:
             post_webhook(echo_of(conversation, "mid-1", "PIN 1234"))
             inbound.process.run()
         else:
-            outcomes.sent(sending_now, "mid-1")
+            outcomes.sent([(sending_now, "mid-1")])
         sending_now.refresh_from_db()
         assert (sending_now.mid, sending_now.emoji()) == ("mid-1", ["❤️"])
 
@@ -514,7 +514,7 @@ class TestToldBeforeOurMidIsKnown:
             post_webhook(echo_of(conversation, "mid-1", "PIN 1234"))
             inbound.process.run()
         else:
-            outcomes.sent(sending_now, "mid-1")
+            outcomes.sent([(sending_now, "mid-1")])
         message = Message.objects.get(mid="mid-1")
         assert (message.pk, message.text) == (sending_now.pk, "")
         assert message.unsent_at
@@ -523,7 +523,7 @@ class TestToldBeforeOurMidIsKnown:
     def test_an_equal_text_from_the_phone_is_given_back(self, sending_now, post_webhook):
         post_webhook(echo_of(sending_now.conversation, "mid-phone", "PIN 1234"))
         inbound.process.run()
-        outcomes.sent(sending_now, "mid-1")
+        outcomes.sent([(sending_now, "mid-1")])
         post_webhook(echo_of(sending_now.conversation, "mid-1", "PIN 1234"))
         inbound.process.run()
         found = dict(Message.objects.filter(direction="out").values_list("mid", "is_from_here"))
