@@ -45,11 +45,9 @@ def queue_reply(
 
     Raises ReplyRefused.
     """
-    text = text.replace("\r\n", "\n").strip()
+    text = _plain(text)
     _check_text(text)
-    choices = [_checked_choice(choice) for choice in quick_replies]
-    if len(choices) > MAX_QUICK_REPLIES:
-        raise ReplyRefused(f"Instagram shows at most {MAX_QUICK_REPLIES} quick replies.")
+    choices = _checked_choices(quick_replies, text)
     tag = _tag(conversation, is_by_person)
     if submission:  # Another text from a form that the Back button brought back is a new message.
         submission = uuid5(submission, text)
@@ -64,16 +62,22 @@ def queue_reply(
 def queue_files(
     conversation: Conversation,
     files: Sequence[UploadedFile],
+    text: str = "",
     *,
     by: User | None = None,
+    quick_replies: Sequence[dict[str, str]] = (),
     is_by_person: bool = False,
     submission: UUID | None = None,
 ) -> list[Message]:
-    """Keep `files` and write them down as the next messages: images together, others one by one.
+    """Keep `files` and write them down as the next messages, and `text`, if any, as the one after.
 
-    The arguments are those of `queue_reply`. Raises ReplyRefused; nothing is kept then.
+    Instagram takes no text with a file, and of files only images together. The arguments are those
+    of `queue_reply`. Raises ReplyRefused; nothing is kept then.
     """
     tag = _tag(conversation, is_by_person)
+    if text := _plain(text):
+        _check_text(text)
+    choices = _checked_choices(quick_replies, text)
     try:
         checked = [uploads.check(file) for file in files]
     except uploads.NotTaken as exc:
@@ -90,12 +94,20 @@ def queue_files(
                     one.attachment(message, position) for position, one in enumerate(group)
                 )
                 messages.append(message)
+            if text:
+                own = submission and uuid5(submission, text)
+                how |= {"text": text, "quick_replies": choices}
+                messages.append(_write(conversation, submission=own, **how))
             media.adopt(marks)
             return messages
     except IntegrityError:
         media.abandon(marks)
         first = uuid5(submission, "files 0")
         return list(Message.objects.filter(conversation=conversation, submission=first))
+
+
+def _plain(text: str) -> str:
+    return text.replace("\r\n", "\n").strip()
 
 
 def _check_text(text: str) -> None:
@@ -108,6 +120,14 @@ def _check_text(text: str) -> None:
             f"Instagram takes at most {MAX_BYTES} bytes; this text has {size}. Letters outside "
             "the Latin alphabet and emoji count two to four each. Send it in two parts."
         )
+
+
+def _checked_choices(choices: Sequence[dict[str, str]], text: str) -> list[dict[str, str]]:
+    if len(choices) > MAX_QUICK_REPLIES:
+        raise ReplyRefused(f"Instagram shows at most {MAX_QUICK_REPLIES} quick replies.")
+    if choices and not text:
+        raise ReplyRefused("Quick replies go below a text: write one.")
+    return [_checked_choice(choice) for choice in choices]
 
 
 def _checked_choice(choice: dict[str, str]) -> dict[str, str]:

@@ -8,6 +8,8 @@ urlpatterns = [
     path("conversations/<int:pk>/", views.conversation, name="conversation"),
     path("conversations/<int:pk>/reply", views.reply, name="reply"),
     path("conversations/<int:pk>/updates", views.conversation_updates, name="conversation_updates"),
+    path("conversations/<int:pk>/typing", views.typing, name="typing"),
+    path("messages/<slug:public_id>/reaction", views.react, name="react"),
     re_path(
         r"^messages/(?P<public_id>msg_\w+)/(?P<outcome>arrived|not-arrived)$",
         views.mark,

@@ -5,6 +5,7 @@ import logging
 from uuid import uuid4
 
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, HttpResponse, HttpResponseForbidden
@@ -15,9 +16,9 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts.models import Account
 
-from . import inbound, ledger, outbox, outcomes, signatures, wire
+from . import inbound, ledger, outbox, outcomes, sender_actions, signatures, wire
 from .forms import ReplyForm
-from .models import Conversation, Message
+from .models import Conversation, Message, SenderAction
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ PAGE = 50
 NEWS = 2 * inbound.AT_ONCE
 """Messages in one answer: those of one batch share a change number, and come together."""
 MOST = 1_000_000
+EMOJI = ("❤️", "👍", "😂", "😮", "😢", "👏")
+"""Offered for reactions; Instagram takes any."""
 
 
 @csrf_exempt
@@ -87,8 +90,9 @@ def conversation(request, pk):
         Conversation.objects.for_user(request.user).select_related("account"), pk=pk
     )
     if "before" not in request.GET:
-        conversation.mark_read()
-    return _conversation_page(request, conversation, ReplyForm(initial={"submission": uuid4()}))
+        _mark_read(conversation)
+    initial = {"submission": uuid4(), "text": _again(request, conversation)}
+    return _conversation_page(request, conversation, ReplyForm(initial=initial))
 
 
 @never_cache
@@ -98,20 +102,46 @@ def reply(request, pk):
     conversation = get_object_or_404(
         Conversation.objects.for_user(request.user).select_related("account"), pk=pk
     )
-    form = ReplyForm(request.POST)
+    form = ReplyForm(request.POST, request.FILES)
     if form.is_valid():
         try:
-            outbox.queue_reply(
-                conversation,
-                form.cleaned_data["text"],
-                by=request.user,
-                submission=form.cleaned_data["submission"],
-            )
+            _queue(conversation, request.user, **form.cleaned_data)
         except outbox.ReplyRefused as exc:
             form.add_error("text", str(exc))
         else:
             return redirect(conversation)
     return _conversation_page(request, conversation, form, status=422)
+
+
+def _queue(conversation, user, *, text, files, **more):
+    more |= {"by": user, "is_by_person": True}
+    if files:
+        outbox.queue_files(conversation, files, text, **more)
+    else:
+        outbox.queue_reply(conversation, text, **more)
+
+
+@login_required
+@require_POST
+def react(request, public_id):
+    message = get_object_or_404(
+        Message.objects.for_user(request.user).select_related("conversation__account"),
+        public_id=public_id,
+    )
+    try:
+        sender_actions.react(message, request.POST.get("emoji", ""))
+    except outbox.ReplyRefused as exc:
+        messages.error(request, str(exc))
+    return redirect(message.conversation)
+
+
+@login_required
+@require_POST
+def typing(request, pk):
+    """The script says now and then that somebody is writing an answer."""
+    conversations = Conversation.objects.for_user(request.user).select_related("account")
+    sender_actions.show(get_object_or_404(conversations, pk=pk), SenderAction.Kind.TYPING_ON)
+    return HttpResponse(status=204)
 
 
 @login_required
@@ -137,12 +167,12 @@ def conversation_updates(request, pk):
     changed = conversation.messages.for_thread().filter(change__gt=after)
     thread = list(changed.order_by("change", "pk")[:NEWS])
     _attach_quoted(conversation, thread)
-    context = {"conversation": conversation, "thread": thread}
+    context = {"conversation": conversation, "thread": thread, "emoji": EMOJI}
     response = render(request, "messaging/_updates.html", context)
     # After a long absence the rest comes with the next question.
     is_all = len(thread) < NEWS
     if is_all:
-        conversation.mark_read()
+        _mark_read(conversation)
     response.headers["X-Change"] = str(conversation.change if is_all else thread[-1].change - 1)
     return response
 
@@ -162,6 +192,19 @@ def inbox_updates(request):
     return response
 
 
+def _mark_read(conversation):
+    """For the team, and for the customer to see."""
+    if conversation.is_unread:
+        conversation.mark_read()
+        sender_actions.show(conversation, SenderAction.Kind.MARK_SEEN)
+
+
+def _again(request, conversation):
+    """The text of a message that is to be written once more."""
+    wanted = request.GET.get("again", "")
+    return conversation.messages.filter(public_id=wanted).values_list("text", flat=True).first()
+
+
 def _conversation_page(request, conversation, form, status=200):
     thread = conversation.messages.for_thread()
     if before := _number(request, "before"):
@@ -173,6 +216,7 @@ def _conversation_page(request, conversation, form, status=200):
         "conversation": conversation,
         "form": form,
         "thread": latest[PAGE - 1 :: -1] if len(latest) > PAGE else latest[::-1],
+        "emoji": EMOJI,
         "has_earlier": len(latest) > PAGE,
         "is_latest": not before,
     }

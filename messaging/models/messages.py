@@ -22,7 +22,8 @@ class MessageQuerySet(QueuedQuerySet, WritingQuerySet):
 
     def for_thread(self) -> Self:
         """With all that a thread shows of them."""
-        return self.select_related("written_by").prefetch_related("attachments")
+        rows = self.select_related("written_by", "reaction_to_send", "account")
+        return rows.defer("account__access_token").prefetch_related("attachments")
 
     def before(self, message: "Message") -> Self:
         """Those that stand above `message` in its thread."""
@@ -147,3 +148,8 @@ class Message(Queued):
     def emoji(self) -> list[str]:
         """The reactions that stand."""
         return [one["emoji"] for one in self.reactions.values() if one["emoji"]]
+
+    @property
+    def own_emoji(self) -> str:
+        """The reaction of the account itself, or ""."""
+        return self.reactions.get(self.account.instagram_account_id, {}).get("emoji", "")

@@ -4,6 +4,7 @@
 const PAUSE = 2000;
 const QUIET_PAUSE = 6000; // Reached step by step while nothing is new.
 const LONGEST_PAUSE = 60000;
+const TYPING_PAUSE = 12000; // Instagram shows it for 20 seconds.
 
 const byId = (id) => document.getElementById(id);
 const list = byId("conversations");
@@ -134,9 +135,29 @@ if (composer && !composer.hasAttribute("data-closed")) {
     count.classList.toggle("over", bytes > 1000);
     text.value ? sessionStorage.setItem(draft, text.value) : sessionStorage.removeItem(draft);
   };
+  let toldAt = 0;
+  const tell = () => {
+    if (!text.value || Date.now() - toldAt < TYPING_PAUSE) return;
+    toldAt = Date.now();
+    const body = new URLSearchParams({ csrfmiddlewaretoken: composer.elements.csrfmiddlewaretoken.value });
+    fetch(composer.dataset.typing, { method: "POST", body }).catch(() => {}); // A courtesy.
+  };
+  const choose = () => {
+    const names = [...composer.elements.files.files].map((file) => file.name);
+    byId("chosen").textContent = names.length ? `: ${names.join(", ")}` : "";
+  };
   text.value ||= sessionStorage.getItem(draft) ?? "";
   update();
   text.addEventListener("input", update);
+  text.addEventListener("input", tell);
+  composer.elements.files.addEventListener("change", choose);
+  text.addEventListener("paste", (event) => {
+    if (!event.clipboardData.files.length) return;
+    event.preventDefault();
+    composer.elements.files.files = event.clipboardData.files;
+    composer.querySelector(".more").open = true;
+    choose();
+  });
   text.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || !hasKeyboard) return;
     event.preventDefault();
