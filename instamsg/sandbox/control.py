@@ -156,6 +156,7 @@ COMMANDS: dict[tuple[str, str], Command] = {
     ("GET", "errors"): errors,
     ("GET", "requests"): records.requests,
     ("GET", "sent"): records.sent,
+    ("POST", "sent"): records.sent,
     ("POST", "flush"): flush,
     ("POST", "assets"): assets,
 }

@@ -21,9 +21,8 @@ CDN_PATH = "/ig_messaging_cdn/"
 
 # What an address without bytes of its own stands for, by how its number begins.
 SAMPLES = {"image": "17997", "video": "17996", "audio": "17995", "file": "17994"}
-# How the numbers of files begin that a shop sent, and how many bytes of them are kept.
+# How the numbers of files begin that a shop sent.
 KEPT = "17993"
-ROOM = 64 * 1024 * 1024
 
 
 def sample(sandbox: Sandbox, kind: str) -> str:
@@ -46,13 +45,7 @@ def upload(sandbox: Sandbox, content: bytes, content_type: str) -> str:
 def keep(sandbox: Sandbox, content: bytes, content_type: str) -> str:
     """Keep a file that a shop sent, as long as there is room; its address at the CDN."""
     asset_id = f"{KEPT}{sandbox.world.next_number():012d}"
-    files = sandbox.world.files
-    files[asset_id] = content, content_type
-    room = ROOM - sum(len(each) for each, _ in files.values())
-    for oldest in list(files):
-        if room >= 0:
-            break
-        room += len(files.pop(oldest)[0])
+    sandbox.world.files.put(asset_id, (content, content_type))
     return _address(sandbox, asset_id)
 
 
@@ -62,9 +55,8 @@ def serve(sandbox: Sandbox, request: Request) -> Response:
     if not hmac.compare_digest(signature.encode(), _signature(sandbox, asset_id).encode()):
         return as_text("URL signature mismatch", 403)
     if asset_id.startswith(KEPT):
-        if asset_id not in sandbox.world.files:
-            return as_text("This file is no longer kept.", 404)
-        return _file(*sandbox.world.files[asset_id])
+        kept = sandbox.world.files.get(asset_id)
+        return _file(*kept) if kept else as_text("This file is no longer kept.", 404)
     asset = sandbox.world.assets.get(asset_id)
     if asset:
         return _file(base64.b64decode(asset["base64"]), asset["content_type"])

@@ -32,8 +32,7 @@ def content_of(
     message = body.get("message")
     if not isinstance(message, dict) or not message:
         raise invalid_message("(#100) The parameter message is required")
-    text = message.get("text")
-    attachments = message.get("attachments", message.get("attachment"))
+    text, attachments = message.get("text"), _listed(message)
     if (text is None) == (attachments is None):
         raise invalid_message("(#100) A message carries either text or attachments")
     reply = _reply_to(sandbox, conversation, body)
@@ -41,14 +40,15 @@ def content_of(
         return {"text": _checked_text(text), **reply}
     if message.get("quick_replies"):
         raise invalid_message("(#100) Quick replies go with a text")
-    listed = attachments if isinstance(attachments, list) else [attachments]
-    return {"attachments": _attachments(sandbox, request, account, listed), **reply}
+    return {"attachments": _attachments(sandbox, request, account, attachments), **reply}
 
 
 def choices_of(message: dict[str, Any]) -> list[dict[str, str]]:
     """What the person may tap: quick replies, and the postback buttons of a template."""
-    payload = as_object(as_object(message.get("attachment")).get("payload"))
-    return _quick_replies(message) + templates.postbacks(payload)
+    found = _quick_replies(message)
+    for attachment in _listed(message) or []:
+        found += templates.postbacks(as_object(as_object(attachment).get("payload")))
+    return found
 
 
 def file_in(sandbox: Sandbox, request: Request, kind: str, payload: dict[str, Any]) -> str:
@@ -70,6 +70,14 @@ def need_fetched(sandbox: Sandbox, request: Request, attachments: list[dict[str,
     missing = [url for url in urls if _is_web_address(url) and url not in request.fetched]
     if missing:
         raise fetching.Wanted(missing)
+
+
+def _listed(message: dict[str, Any]) -> list[Any] | None:
+    """One or several, under the singular or the plural name; None when there are none."""
+    attachments = message.get("attachments", message.get("attachment"))
+    if attachments is None or isinstance(attachments, list):
+        return attachments
+    return [attachments]
 
 
 def _attachments(

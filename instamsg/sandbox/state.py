@@ -13,6 +13,7 @@ from typing import Any
 
 from . import ids, seed
 from .settings import Settings
+from .shelf import Shelf
 from .wire import BadRequest
 
 DAY = 24 * 3600
@@ -142,7 +143,7 @@ class World:
         self.conversations: dict[str, Conversation] = {}
         self.assets: dict[str, dict[str, str]] = {}
         # What shops sent: fetched files, those that have an id, and the record. Not in the file.
-        self.files: dict[str, tuple[bytes, str]] = {}
+        self.files = Shelf()
         self.sent: deque[Sent] = deque(maxlen=KEPT_SENT)
         self.sent_number = 0
         self.uploads: dict[str, dict[str, str]] = {}

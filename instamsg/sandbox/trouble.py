@@ -39,7 +39,7 @@ def form(sandbox: Sandbox) -> str:
 {rows}
 </div>
 </fieldset>
-<div class="actions"><button class="plain">Switch</button></div>
+<div class="actions"><button>Apply</button></div>
 </form>
 </details>"""
 

@@ -252,7 +252,7 @@ def test_cards_have_their_links_and_choices(connect, say, send, page):
     ]
     card = {"title": "Red bag", "buttons": buttons}
     payload = {"template_type": "generic", "elements": [card]}
-    send(token, igsid, message={"attachment": {"type": "template", "payload": payload}})
+    send(token, igsid, message={"attachments": [{"type": "template", "payload": payload}]})
     text = page()
     assert 'href="https://shop.example/red" rel="noreferrer">Look</a>' in text
     assert "javascript" not in text
