@@ -8,8 +8,9 @@ class MessagingConfig(AppConfig):
         from accounts.connecting import account_connected
         from accounts.deletion import deletion_begun
 
-        from . import deletion, history, ledger, sending
+        from . import deletion, history, ledger, outbox, sending
 
+        outbox.reply_queued.connect(sending.hint, dispatch_uid="sending")
         account_connected.connect(sending.go_on, dispatch_uid="sending")
         account_connected.connect(ledger.route_again, dispatch_uid="ledger")
         account_connected.connect(history.go_on, dispatch_uid="history")

@@ -6,11 +6,12 @@ from uuid import UUID, uuid5
 
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
+from django.dispatch import Signal
 from django.utils import timezone
 
 from accounts.models import Account, User
 
-from . import media, sending, uploads, wire
+from . import media, uploads, wire
 from .models import Attachment, Conversation, Message
 
 MAX_BYTES = 1000
@@ -19,6 +20,10 @@ MAX_BYTES = 1000
 MAX_QUICK_REPLIES = 13
 MAX_TITLE = 20
 MAX_PAYLOAD = 1000
+
+
+reply_queued = Signal()
+"""Sent inside the transaction that writes a message down."""
 
 
 class ReplyRefused(Exception):
@@ -178,5 +183,5 @@ def _write(conversation: Conversation, **fields: Any) -> Message:
         **fields,
     )
     Conversation.objects.filter(pk=conversation.pk).update(last_message_at=message.timestamp)
-    sending.send.hint()
+    reply_queued.send(Message)
     return message

@@ -77,6 +77,11 @@ def send() -> int:
                 return count
 
 
+def hint(**signal: object) -> None:
+    """A message was written down."""
+    send.hint()
+
+
 def go_on(account: Account, **signal: object) -> None:
     """An account was connected: what waited for that is due."""
     budgets.go_on(account)
