@@ -9,8 +9,11 @@ from .models import (
     InboundEvent,
     Message,
     MissingMessage,
+    Rule,
+    RuleSettings,
     WebhookEvent,
 )
+from .rule_forms import RuleForm, RuleSettingsForm
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -139,3 +142,26 @@ class AttachmentAdmin(ReadOnlyAdmin):
     list_filter = ["state", "kind", "content_type"]
     list_select_related = ["message"]
     search_fields = ["=public_id", "=message__public_id"]
+
+
+@admin.register(Rule)
+class RuleAdmin(admin.ModelAdmin):
+    form = RuleForm
+    fields = ["account", "position", *RuleForm.Meta.fields]
+    list_display = ["name", "account", "kind", "position", "is_enabled", "starts_on", "ends_on"]
+    list_filter = ["is_enabled", "kind", "account"]
+    list_select_related = ["account"]
+    ordering = ["account", "position", "pk"]
+    search_fields = ["name", "account__username", "=account__id"]
+    autocomplete_fields = ["account"]
+
+
+@admin.register(RuleSettings)
+class RuleSettingsAdmin(admin.ModelAdmin):
+    form = RuleSettingsForm
+    fields = ["account", *RuleSettingsForm.Meta.fields]
+    list_display = ["account", "time_zone", "silence_hours"]
+    list_filter = ["time_zone"]
+    list_select_related = ["account"]
+    search_fields = ["account__username", "=account__id"]
+    autocomplete_fields = ["account"]

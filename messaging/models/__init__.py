@@ -9,6 +9,7 @@ from .conversations import (
 from .files import Attachment, FileToDelete, new_attachment_id
 from .history import HistorySync, MissingMessage
 from .ledger import InboundEvent, State, WebhookEvent
+from .rules import Rule, RuleSettings, settings_of
 
 __all__ = [
     "PERSON_WANTED",
@@ -19,9 +20,12 @@ __all__ = [
     "InboundEvent",
     "Message",
     "MissingMessage",
+    "Rule",
+    "RuleSettings",
     "State",
     "WebhookEvent",
     # The first migration names these two.
     "new_attachment_id",
     "new_message_id",
+    "settings_of",
 ]

@@ -89,6 +89,11 @@ class Conversation(models.Model):
     every account that they write to.
     """
 
+    class Automation(models.TextChoices):
+        ON = "on", "as the rules say"
+        PAUSED = "paused", "paused by the team"
+        STOPPED = "stopped", "stopped: it looked like one machine answering another"
+
     account = models.ForeignKey(Account, models.CASCADE, related_name="conversations")
     igsid = models.CharField(max_length=64)
     username = models.CharField(max_length=255, blank=True)
@@ -113,6 +118,10 @@ class Conversation(models.Model):
     seen_at = models.DateTimeField(null=True, help_text="When the customer last read the thread.")
     referral = models.JSONField(default=dict, help_text="The ad, product or link they came by.")
     referral_at = models.DateTimeField(null=True)
+    automation = models.CharField(max_length=16, choices=Automation, default=Automation.ON)
+    # Two times, of which the later one counts: events may come in any order.
+    stopped_at = models.DateTimeField(null=True, help_text="When the customer last wrote STOP.")
+    started_at = models.DateTimeField(null=True, help_text="When the customer last wrote START.")
     # By change number, not by time: a message may arrive long after it was written.
     last_inbound_change = models.PositiveBigIntegerField(default=0, editable=False)
     read_change = models.PositiveBigIntegerField(default=0, editable=False)
@@ -168,6 +177,13 @@ class Conversation(models.Model):
         return self.window_closes_at is not None and timezone.now() < self.window_closes_at
 
     @property
+    def has_opted_out(self) -> bool:
+        """Whether the customer wants no automatic replies."""
+        return self.stopped_at is not None and (
+            self.started_at is None or self.started_at < self.stopped_at
+        )
+
+    @property
     def seen_latest(self) -> bool:
         """Whether the customer has read the last that the account wrote."""
         latest = self.messages.filter(direction=Message.Direction.OUT).order_by("-timestamp")
@@ -205,7 +221,7 @@ class MessageQuerySet(QueuedQuerySet):
 
     def for_thread(self) -> Self:
         """With all that a thread shows of them."""
-        return self.select_related("written_by").prefetch_related("attachments")
+        return self.select_related("written_by", "rule").prefetch_related("attachments")
 
     def before(self, message: "Message") -> Self:
         """Those that stand above `message` in its thread."""
@@ -271,6 +287,19 @@ class Message(Queued):
     submission = models.UUIDField(
         null=True, editable=False, help_text="One per form shown: a second click sends nothing."
     )
+    # Few messages have these: the indexes below hold only those.
+    rule = models.ForeignKey(
+        "Rule", models.SET_NULL, null=True, editable=False, db_index=False, related_name="+"
+    )
+    answers = models.ForeignKey(
+        "self",
+        models.SET_NULL,
+        null=True,
+        editable=False,
+        db_index=False,
+        related_name="+",
+        help_text="The message that a rule answered with this one.",
+    )
     called_at = models.DateTimeField(null=True, editable=False)
     error = models.TextField(blank=True)
 
@@ -290,11 +319,23 @@ class Message(Queued):
                 condition=Q(submission__isnull=False),
                 name="message_submission_once",
             ),
+            # Whatever is replayed, a message gets one automatic answer.
+            models.UniqueConstraint(
+                fields=["answers"],
+                condition=Q(answers__isnull=False),
+                name="message_answered_once",
+            ),
         ]
         indexes = [
             models.Index(fields=["conversation", "timestamp"], name="message_thread"),
             models.Index(fields=["conversation", "change"], name="message_change"),
             models.Index(fields=["due_at"], name="message_due", condition=Q(due_at__isnull=False)),
+            models.Index(
+                fields=["timestamp"],
+                name="message_automatic",
+                condition=Q(answers__isnull=False),
+            ),
+            models.Index(fields=["rule"], name="message_rule", condition=Q(rule__isnull=False)),
             models.Index(
                 fields=["conversation", "id"],
                 name="message_under_way",
@@ -308,6 +349,11 @@ class Message(Queued):
     @property
     def is_out(self) -> bool:
         return self.direction == self.Direction.OUT
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether a rule wrote it, be that rule still there or not."""
+        return self.answers_id is not None
 
     def emoji(self) -> list[str]:
         """The reactions that stand."""

@@ -8,7 +8,7 @@ from django.utils import timezone
 from accounts.models import Account, ConnectAttempt, Invitation, User
 from crypto.keyring import KeyRing
 from messaging import sending
-from messaging.models import Attachment, Message, WebhookEvent
+from messaging.models import Attachment, Message, Rule, RuleSettings, WebhookEvent
 
 pytestmark = pytest.mark.django_db
 
@@ -23,6 +23,8 @@ def rows(account, conversation, user):
     message = sending.queue_reply(conversation, "Yes")
     Attachment.objects.create(message=message, kind="image", state="stored", due_at=None)
     WebhookEvent.objects.create(body=b"\xff\x00not json")
+    Rule.objects.create(account=account, name="Greeting", kind="any", text="Hello")
+    RuleSettings.objects.create(account=account)
     Invitation.issue(Invitation.LIFETIME, account=account, invited_by=user)
     ConnectAttempt.issue(ConnectAttempt.LIFETIME, user=user, browser="x")
     return account
