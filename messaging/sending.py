@@ -22,7 +22,7 @@ from accounts.instagram_errors import (
 from accounts.models import Account, TokenUnreadable, User
 
 from . import erasure, media, projection, wire
-from .models import Conversation, Message
+from .models import Conversation, Message, Rule
 from .queues import LEASE, ParallelDrain
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,9 @@ MAX_BYTES = 1000
 """Instagram counts UTF-8 bytes, not characters (Send API, 4.1)."""
 
 GIVE_UP = timedelta(hours=24)
+GIVE_UP_AUTOMATIC = timedelta(minutes=10)
+"""Hours later an automatic reply is worse than none."""
+
 NOT_CONFIRMED = "Instagram did not confirm it: it may have arrived."
 
 
@@ -41,12 +44,19 @@ class ReplyRefused(Exception):
 
 
 def queue_reply(
-    conversation: Conversation, text: str, *, by: User | None = None, submission: UUID | None = None
+    conversation: Conversation,
+    text: str,
+    *,
+    by: User | None = None,
+    submission: UUID | None = None,
+    rule: Rule | None = None,
+    answers: Message | None = None,
 ) -> Message:
     """Write `text` down as the next message of the conversation, to be sent by a worker.
 
     `submission` names the form that was filled in: the same text from the same form, a second
-    click, gives the message of the first. Raises ReplyRefused.
+    click, gives the message of the first. `rule` wrote it by itself, and `answers` this message;
+    a second answer to the same one gives the first. Raises ReplyRefused.
     """
     text = text.replace("\r\n", "\n").strip()
     if not text:
@@ -77,12 +87,16 @@ def queue_reply(
                 is_from_here=True,
                 written_by=by,
                 submission=submission,
+                rule=rule,
+                answers=answers,
                 change=conversation.next_change(),
             )
             Conversation.objects.filter(pk=conversation.pk).update(
                 last_message_at=message.timestamp
             )
     except IntegrityError:
+        if answers:
+            return Message.objects.get(answers=answers)
         return Message.objects.get(conversation=conversation, submission=submission)
     send.hint()
     return message
@@ -118,7 +132,12 @@ def mark(message: Message, *, arrived: bool) -> bool:
 
 def _send(message: Message) -> None:
     account = message.account
-    if timezone.now() - message.created_at > GIVE_UP:
+    age = timezone.now() - message.created_at
+    if message.is_automatic and age > GIVE_UP_AUTOMATIC:
+        why = "Given up: so late an automatic reply helps nobody."
+        _finish(message, Status.QUEUED, Status.FAILED, why)
+        return
+    if age > GIVE_UP:
         _finish(message, Status.QUEUED, Status.FAILED, "Given up: it waited more than 24 hours.")
         return
     try:
