@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts.models import Account
 
-from . import inbound, ledger, sending, signatures, wire
+from . import automation, inbound, ledger, sending, signatures, wire
 from .forms import ReplyForm
 from .models import Conversation, Message
 
@@ -175,6 +175,7 @@ def _conversation_page(request, conversation, form, status=200):
         "thread": latest[PAGE - 1 :: -1] if len(latest) > PAGE else latest[::-1],
         "has_earlier": len(latest) > PAGE,
         "is_latest": not before,
+        "has_automation": automation.is_used_by(conversation),
     }
     return render(request, "messaging/conversation.html", context, status=status)
 

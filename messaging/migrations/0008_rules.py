@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
             name='RuleSettings',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('disclosure', models.CharField(default='This is an automatic reply. Write STOP if you want no more of them.', help_text="Begins the first automatic reply of a conversation, the first after a day without one, and the first after a person has written. Say it in your customers' language, and leave the word STOP in it.", max_length=300)),
+                ('disclosure', models.CharField(default='This is an automatic reply. Write STOP if you want no more of them.', help_text="Begins the first automatic reply of a conversation, the first after a day without one, and the first after a person has written. Say it in your customers' language, and leave the word STOP in it.", max_length=300, verbose_name='first sentence')),
                 ('silence_hours', models.PositiveSmallIntegerField(default=24, help_text='So long nothing is answered automatically after a person has answered, from here, from the phone or from another app. At most 168, a week.', validators=[django.core.validators.MaxValueValidator(168)], verbose_name='hours of silence')),
                 ('time_zone', models.CharField(default=messaging.models.rules.default_time_zone, max_length=64)),
                 ('days', models.CharField(blank=True, default='01234', help_text='0 is Monday.', max_length=7, validators=[django.core.validators.RegexValidator('^0?1?2?3?4?5?6?\\Z', 'Name each day once, in order.')], verbose_name='open on')),
@@ -64,7 +64,7 @@ class Migration(migrations.Migration):
                 ('position', models.PositiveIntegerField(default=0, help_text='The lowest is asked first, and the first that fits answers.')),
                 ('cooldown_minutes', models.PositiveIntegerField(default=60, help_text='So long the rule does not answer again in the same conversation. At most 10,080, a week.', validators=[django.core.validators.MaxValueValidator(10080)], verbose_name='pause in minutes')),
                 ('is_enabled', models.BooleanField(default=True, verbose_name='switched on')),
-                ('starts_on', models.DateField(blank=True, help_text='Empty: since ever.', null=True, verbose_name='from')),
+                ('starts_on', models.DateField(blank=True, help_text='Empty: at once.', null=True, verbose_name='from')),
                 ('ends_on', models.DateField(blank=True, help_text='The last day. Empty: for ever.', null=True, verbose_name='to')),
                 ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rules', to='accounts.account')),
             ],

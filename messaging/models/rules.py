@@ -37,6 +37,7 @@ class RuleSettings(models.Model):
 
     account = models.OneToOneField(Account, models.CASCADE, related_name="rule_settings")
     disclosure = models.CharField(
+        "first sentence",
         max_length=300,
         default=DISCLOSURE,
         help_text="Begins the first automatic reply of a conversation, the first after a day "
@@ -165,7 +166,7 @@ class Rule(models.Model):
         "10,080, a week.",
     )
     is_enabled = models.BooleanField("switched on", default=True)
-    starts_on = models.DateField("from", null=True, blank=True, help_text="Empty: since ever.")
+    starts_on = models.DateField("from", null=True, blank=True, help_text="Empty: at once.")
     ends_on = models.DateField(
         "to", null=True, blank=True, help_text="The last day. Empty: for ever."
     )
