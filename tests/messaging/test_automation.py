@@ -8,7 +8,8 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.models import Account
+from accounts import connecting
+from accounts.models import Account, DeletionRequest
 from messaging import automation, inbound, ledger, rules, sending
 from messaging.models import (
     Conversation,
@@ -304,8 +305,6 @@ def test_an_account_that_cannot_send_gives_no_automatic_replies(account, rule, s
 
 
 def test_an_account_that_is_being_deleted_gives_none(account, rule, say):
-    from accounts.models import DeletionRequest
-
     Account.objects.update(deletion=DeletionRequest.objects.create())
     say("price")
     assert answers() == []
@@ -396,6 +395,24 @@ def test_two_machines_that_write_to_each_other_stop(instagram, connected, post_w
         text = f"{n}: you said {heard[-1]!r}"[:900]
     assert len(heard) == rules.MOST_PER_HOUR
     assert Conversation.objects.get().automation == "stopped"
+
+
+def test_two_accounts_here_that_write_to_each_other_stop(instagram, connected, user, post_webhook):
+    url = connecting.begin(user, "browser")
+    bikes = connecting.finish(user, "browser", instagram.consent(url, "north.bikes")).account
+    for account in (connected, bikes):
+        instagram.control("customers", username=f"{account.username}.as.a.customer")
+        make_rule(account, text=f"{account.username} answers soon.")
+    text, sides = "Hello, do you sell bells?", [connected, bikes]
+    for _ in range(20):
+        here, there = sides
+        before = len(answers())
+        customer = f"{there.username}.as.a.customer"
+        write(instagram, here, post_webhook, text, customer=customer)
+        if len(answers()) == before:
+            break
+        text, sides = answers()[-1], [there, here]
+    assert len(answers()) == 1
 
 
 def test_settings_of_an_account_without_any_are_the_defaults(account, rule, say):
