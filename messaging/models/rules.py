@@ -3,6 +3,7 @@
 import re
 import zoneinfo
 from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Self
 
 from django.conf import settings
@@ -214,10 +215,9 @@ class Rule(models.Model):
                 rule.position = position
             Rule.objects.bulk_update(rules, ["position"])
 
-    def word_list(self) -> list[str]:
+    def word_list(self) -> tuple[str, ...]:
         """Each word as messages are compared with it."""
-        found = (matching.plain(word) for word in BETWEEN_WORDS.split(self.words))
-        return list(dict.fromkeys(filter(None, found)))
+        return _words(self.words)
 
     def holds_on(self, day: date) -> bool:
         return (self.starts_on is None or self.starts_on <= day) and (
@@ -235,6 +235,12 @@ def settings_of(account: Account) -> RuleSettings:
         return account.rule_settings
     except RuleSettings.DoesNotExist:
         return RuleSettings(account=account)
+
+
+@lru_cache(maxsize=1000)  # The same for each message that comes.
+def _words(text: str) -> tuple[str, ...]:
+    found = (matching.plain(word) for word in BETWEEN_WORDS.split(text))
+    return tuple(dict.fromkeys(filter(None, found)))
 
 
 def _plain(text: str) -> str:

@@ -1,5 +1,6 @@
 """Automatic replies in conversations, by webhooks and through the outbox."""
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -10,7 +11,8 @@ from django.utils import timezone
 
 from accounts import connecting
 from accounts.models import Account, DeletionRequest
-from messaging import automation, inbound, ledger, rules, sending
+from messaging import automation, inbound, ledger, projection, rules, sending, wire
+from messaging.board import Told
 from messaging.models import (
     Conversation,
     InboundEvent,
@@ -19,6 +21,7 @@ from messaging.models import (
     RuleSettings,
     WebhookEvent,
 )
+from messaging.wire import Event, Kind
 from tests.conftest import work
 
 from . import events as e
@@ -126,6 +129,20 @@ def test_each_customer_is_answered_for_themselves(account, say):
 def test_what_is_read_late_is_not_answered(rule, say, ago):
     say("price", ago=ago)
     assert Message.objects.count() == 1
+
+
+def test_what_is_no_news_is_not_answered_though_a_wish_in_it_counts(account):
+    make_rule(account)
+    event = Event(Kind.MESSAGE, text="Stop", mid="m1", timestamp=timezone.now())
+    digest = wire.mid_digest(account.instagram_account_id, "m1")
+    told = Told(event, account.pk, e.CUSTOMER, digest, timezone.now(), is_old=True)
+    other = told._replace(event=replace(event, text="Hello", mid="m2"), digest=b"2" * 16)
+    with transaction.atomic():
+        projection.project([other])
+    assert answers() == []
+    with transaction.atomic():
+        projection.project([told])
+    assert Conversation.objects.get().has_opted_out
 
 
 def test_neither_echoes_nor_notes_to_oneself_nor_reactions_are_answered(account, say, post_webhook):

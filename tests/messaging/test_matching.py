@@ -77,4 +77,4 @@ def test_start_alone_is_a_wish_too():
 
 def test_words_are_split_at_commas_of_several_scripts_and_at_line_ends():
     rule = Rule(words="Price, caf\u00e9\nopening  hours\r\n价格、多少\uff0c,PRICE,\ufe0f,")
-    assert rule.word_list() == ["price", "cafe", "opening hours", "价格", "多少"]
+    assert rule.word_list() == ("price", "cafe", "opening hours", "价格", "多少")
