@@ -110,7 +110,7 @@ class FileToDeleteAdmin(ReadOnlyAdmin):
 @admin.register(Conversation)
 class ConversationAdmin(ReadOnlyAdmin):
     list_display = ["title", "account", "igsid", "last_message_at", "last_inbound_at"]
-    list_filter = ["account"]
+    list_filter = ["automation", "account"]
     list_select_related = ["account"]
     search_fields = ["=igsid", "username", "name", "account__username"]
     date_hierarchy = "last_message_at"

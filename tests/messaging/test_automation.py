@@ -1,10 +1,12 @@
 """Automatic replies in conversations, by webhooks and through the outbox."""
 
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -313,6 +315,25 @@ class TestLoops:
         assert answers() == ["Away till Monday"]
         say("Are you there?")
         assert len(answers()) == 2
+
+
+@pytest.mark.skipif(settings.IS_SQLITE, reason="SQLite has one writer")
+def test_a_rule_deleted_while_it_answers_costs_no_message(rule, say, monkeypatch):
+    def delete():
+        Rule.objects.all().delete()
+        connection.close()
+
+    def decide_late(*args):
+        decision = rules.decide(*args)
+        deleting = threading.Thread(target=delete)
+        deleting.start()
+        deleting.join()
+        return decision
+
+    monkeypatch.setattr(automation, "decide", decide_late)
+    say("price")
+    assert Message.objects.get().text == "price"
+    assert InboundEvent.objects.get().state == "processed"
 
 
 def test_an_account_that_cannot_send_gives_no_automatic_replies(account, rule, say):
