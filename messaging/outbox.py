@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.models import Account, User
 
 from . import media, uploads, wire
-from .models import Attachment, Conversation, Message
+from .models import Attachment, Conversation, Message, Rule
 
 MAX_BYTES = 1000
 """Instagram counts UTF-8 bytes, not characters (Send API, 4.1)."""
@@ -38,6 +38,8 @@ def queue_reply(
     quick_replies: Sequence[dict[str, str]] = (),
     is_by_person: bool = False,
     submission: UUID | None = None,
+    rule: Rule | None = None,
+    answers: Message | None = None,
 ) -> Message:
     """Write `text` down as the next message of the conversation, to be sent by a worker.
 
@@ -47,6 +49,8 @@ def queue_reply(
         is_by_person: a person wrote it, so it may go out until 7 days after the customer wrote.
         submission: the form that was filled in: the same text from the same form, a second
             click, gives the message of the first.
+        rule, answers: the rule that wrote it by itself, and the message that it answers; a second
+            answer to the same one gives the first.
 
     Raises ReplyRefused.
     """
@@ -56,11 +60,15 @@ def queue_reply(
     tag = _tag(conversation, is_by_person)
     if submission:  # Another text from a form that the Back button brought back is a new message.
         submission = uuid5(submission, text)
-    how = {"written_by": by, "submission": submission, "tag": tag}
+    how = {
+        "written_by": by, "submission": submission, "tag": tag, "rule": rule, "answers": answers,
+    }  # fmt: skip
     try:
         with transaction.atomic():
             return _write(conversation, text=text, quick_replies=choices, **how)
     except IntegrityError:
+        if answers:
+            return Message.objects.get(answers=answers)
         return Message.objects.get(conversation=conversation, submission=submission)
 
 

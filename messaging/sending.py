@@ -40,6 +40,8 @@ TURN = 3
 """Seconds after which nothing new is begun, so that a worker can stop."""
 
 GIVE_UP = timedelta(hours=24)
+GIVE_UP_AUTOMATIC = timedelta(minutes=10)
+"""Hours later an automatic reply is worse than none."""
 
 
 class Done(NamedTuple):
@@ -92,14 +94,22 @@ def _begin(size: int) -> list[tuple[Message, InstagramClient]]:
     """Messages that are to be sent now, each with the account's client."""
     begun = []
     for message in budgets.claim(size):
-        if timezone.now() - message.created_at > GIVE_UP:
-            outcomes.failed(message, "Given up: it waited more than 24 hours.")
+        if too_late := _too_late(message):
+            outcomes.failed(message, too_late)
             continue
         try:
             begun.append((message, message.account.client()))
         except TokenUnreadable as exc:
             outcomes.requeue(message, timedelta(seconds=60), f"Waiting: {exc}")
     return begun
+
+
+def _too_late(message: Message) -> str:
+    """Why it is not sent any more, or ""."""
+    age = timezone.now() - message.created_at
+    if message.is_automatic and age > GIVE_UP_AUTOMATIC:
+        return "Given up: so late an automatic reply helps nobody."
+    return "Given up: it waited more than 24 hours." if age > GIVE_UP else ""
 
 
 def _body(message: Message) -> instagram_messages.Body:
