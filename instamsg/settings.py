@@ -175,8 +175,10 @@ INSTALLED_APPS = [
     "huey.contrib.djhuey",
     "axes",
     "csp",
+    "ninja",  # Its documentation page then loads nothing from elsewhere.
 ]
 MIDDLEWARE = [
+    "accounts.api_middleware.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -261,6 +263,9 @@ AXES_LOCKOUT_TEMPLATE = "registration/locked_out.html"
 AXES_HTTP_RESPONSE_CODE = 429
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
+
+API_RATE_LIMIT = env.int("API_RATE_LIMIT", default=6000)
+"""Requests a minute, for each API key or user: Instagram takes a hundred messages a second."""
 
 # --- What browsers may do -------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from .accounts import (
     User,
     new_account_id,
 )
+from .api_keys import ApiKey, IdempotentRequest, Scope
 from .deletions import DeletionRequest
 from .digests import digest
 from .one_time import ConnectAttempt, Invitation
@@ -20,11 +21,14 @@ __all__ = [
     "REFRESHABLE_AFTER",
     "Account",
     "AccountQuerySet",
+    "ApiKey",
     "ConnectAttempt",
     "DeletionRequest",
+    "IdempotentRequest",
     "Invitation",
     "Membership",
     "Role",
+    "Scope",
     "TokenUnreadable",
     "User",
     "digest",

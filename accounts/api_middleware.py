@@ -1,0 +1,62 @@
+"""What every answer of the API has, whoever made it: a shape when it fails, and its headers."""
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.cache import get_conditional_response
+from django.utils.http import quote_etag
+
+from . import problems
+from .models import digest
+
+PREFIX = "/api/"
+
+
+class ApiMiddleware:
+    """The outermost, so that it also sees what other middleware refuses, and what fails there."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        if not request.path_info.startswith(PREFIX):
+            return self.get_response(request)
+        if _has_nul(request):
+            response = problems.Problem(problems.MALFORMED, "It contains a NUL.").response(request)
+        else:
+            response = self.get_response(request)
+        if response.status_code >= 400:
+            response = _in_shape(request, response)
+        for name, value in answer_headers(request).items():
+            response.headers[name] = value
+        response.headers.setdefault("Cache-Control", "private, no-cache")
+        return _unless_known(request, response)
+
+
+def answer_headers(request: HttpRequest) -> dict[str, str]:
+    """Headers that the answer to `request` will have, however it is made."""
+    if not hasattr(request, "api_answer_headers"):
+        request.api_answer_headers = {}
+    return request.api_answer_headers
+
+
+def _has_nul(request: HttpRequest) -> bool:
+    """PostgreSQL takes none, and no name of ours has one."""
+    return "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", "")
+
+
+def _in_shape(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    if response.headers.get("Content-Type") == problems.MEDIA_TYPE:
+        return response
+    shaped = problems.of_status(response.status_code).response(request)
+    for name in ("Allow", "Retry-After"):
+        if name in response.headers:
+            shaped.headers[name] = response.headers[name]
+    return shaped
+
+
+def _unless_known(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """304 for a poller that has this very answer already."""
+    if request.method != "GET" or response.status_code != 200 or response.streaming:
+        return response
+    etag = quote_etag(digest(response.text)[:32])
+    response.headers["ETag"] = etag
+    return get_conditional_response(request, etag=etag, response=response)
