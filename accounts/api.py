@@ -1,13 +1,38 @@
-"""The accounts' part of the API: who one is, which accounts one has, and one's keys."""
+"""The accounts' part of the API: proving who one is, one's accounts, and one's keys."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Literal
 
-from ninja import Field, Router, Schema
+from django.shortcuts import get_object_or_404
+from ninja import Field, Query, Router, Schema, Status
 
-from .api_access import access
-from .models import Account, Scope
+from . import api_keys, connecting, deletion, paging, problems, sessions
+from .api_access import access, open_to_all
+from .api_login import user_by_password
+from .api_middleware import answer_headers
+from .models import Account, ApiKey, Role, Scope
+from .problems import Kind, Problem
+from .views import owned_account
 
 router = Router()
+
+ONLY_OWNER = Kind(409, "only-owner", "Others would be left without an owner")
+
+
+class Login(Schema):
+    username: str = Field(min_length=1, max_length=150, examples=["mara"])
+    # Hashing takes longer the longer it is.
+    password: str = Field(min_length=1, max_length=1000, examples=["correct horse battery"])
+
+
+class Session(Schema):
+    token: str = Field(examples=["eyJhbGciOiJIUzI1NiJ9.e30.c2ln"])
+    expires_in: int = Field(description="Seconds.", examples=[1209600])
+
+
+class Token(Schema):
+    api_key: str = Field(examples=["imsg_…"], description="Shown this once.")
+    expires_at: datetime
 
 
 class AccountOut(Schema):
@@ -22,11 +47,237 @@ class AccountOut(Schema):
     linked_at: datetime
 
 
+class AccountDetail(AccountOut):
+    name: str
+    role: Role = Field(description="What you are there: an owner also manages.")
+    status_reason: str = Field(alias="problem_reason", description="Why it cannot send, if known.")
+
+
 class AccountList(Schema):
     accounts: list[AccountOut]
 
 
-@router.get("/accounts", response=AccountList, operation_id="list_accounts", **access(Scope.READ))
+class AccountChange(Schema):
+    status: Literal["disconnected"] = Field(
+        description="Forgets the token; conversations stay. To connect takes a person in a browser."
+    )
+
+
+class Unlinked(Schema):
+    message: str
+    unlinked_account_id: str
+
+
+class KeyOut(Schema):
+    id: int
+    name: str
+    beginning: str = Field(examples=["imsg_3kT9"], description="To tell it from others.")
+    scopes: list[Scope]
+    account_ids: list[str] | None = Field(description="null: all accounts of its user.")
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None = Field(description="To the minute.")
+    revoked_at: datetime | None
+
+    @staticmethod
+    def resolve_account_ids(key):
+        return sorted(account.pk for account in key.accounts.all()) if key.is_limited else None
+
+
+class NewKey(Schema):
+    name: str = Field(min_length=1, max_length=100, pattern=r"\S", examples=["CRM"])
+    scopes: list[Scope] = Field(list(api_keys.FOR_PASSWORD), min_length=1, max_length=3)
+    account_ids: list[str] | None = Field(
+        None, min_length=1, max_length=1000, description="Leave it out for all of your accounts."
+    )
+    expires_in_days: int = Field(api_keys.LIFETIME.days, ge=1, le=api_keys.MOST_DAYS)
+
+
+class MadeKey(KeyOut):
+    api_key: str = Field(examples=["imsg_…"], description="Shown this once.")
+
+
+class KeyList(Schema):
+    api_keys: list[KeyOut]
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
+
+
+@router.post(
+    "/auth/session",
+    response=Session,
+    operation_id="begin_session",
+    tags=["auth"],
+    **open_to_all(problems.UNAUTHENTICATED, problems.TOO_MANY_REQUESTS),
+)
+def session(request, payload: Login):
+    """Log in: a token that may do whatever you may, until the session ends."""
+    user = user_by_password(request, payload.username, payload.password)
+    token, seconds = sessions.begin_for(user)
+    return {"token": token, "expires_in": seconds}
+
+
+@router.post(
+    "/auth/token",
+    response=Token,
+    operation_id="make_api_key_by_password",
+    tags=["auth"],
+    **open_to_all(problems.UNAUTHENTICATED, problems.TOO_MANY_REQUESTS),
+)
+def token(request, payload: Login):
+    """Make an API key that reads and sends, for 30 days."""
+    user = user_by_password(request, payload.username, payload.password)
+    key, secret = api_keys.make(user, "Made by password")
+    return {"api_key": secret, "expires_at": key.expires_at}
+
+
+@router.get(
+    "/accounts",
+    response=AccountList,
+    operation_id="list_accounts",
+    tags=["accounts"],
+    **access(Scope.READ),
+)
 def accounts(request):
     """The accounts that you belong to, and that your API key reaches."""
     return {"accounts": Account.objects.for_user(request.user)}
+
+
+@router.get(
+    "/accounts/me",
+    response=AccountList,
+    operation_id="list_my_accounts",
+    tags=["accounts"],
+    **access(Scope.READ),
+)
+def my_accounts(request):
+    """The same as `accounts`."""
+    return accounts(request)
+
+
+@router.get(
+    "/accounts/{account_id}",
+    response=AccountDetail,
+    operation_id="get_account",
+    tags=["accounts"],
+    **access(Scope.READ),
+)
+def account(request, account_id: str):
+    return _detailed(request, account_id)
+
+
+@router.patch(
+    "/accounts/{account_id}",
+    response=AccountDetail,
+    operation_id="change_account",
+    tags=["accounts"],
+    **access(Scope.MANAGE),
+)
+def change_account(request, account_id: str, payload: AccountChange):
+    """Disconnect the account, for everybody; owners only. Once more does nothing."""
+    account = owned_account(request, account_id)
+    if account.access_token is not None:
+        connecting.disconnect(account)
+    return _detailed(request, account_id)
+
+
+@router.delete(
+    "/accounts/{account_id}",
+    response=Unlinked,
+    operation_id="leave_account",
+    tags=["accounts"],
+    **access(Scope.MANAGE, ONLY_OWNER),
+)
+def leave_account(request, account_id: str):
+    """Leave the account: it goes on for the others, and is disconnected when you are the last."""
+    account = get_object_or_404(Account.objects.for_user(request.user), pk=account_id)
+    try:
+        is_disconnected = deletion.leave(account, request.user)
+    except deletion.MustStay as exc:
+        raise Problem(ONLY_OWNER, str(exc)) from None
+    message = f"You no longer answer for @{account.username}."
+    if is_disconnected:
+        message += " It is disconnected, since you were the last. Its conversations are kept."
+    return {"message": message, "unlinked_account_id": account_id}
+
+
+@router.get(
+    "/api-keys",
+    response=KeyList,
+    operation_id="list_api_keys",
+    tags=["API keys"],
+    **access(Scope.MANAGE),
+)
+def keys(request, wanted: Query[paging.PageQuery]):
+    """Your keys, the newest first, also those that are over. No key is shown."""
+    rows = ApiKey.objects.for_user(request.user).prefetch_related("accounts")
+    page = paging.page(rows, wanted, by=("-created_at", "-pk"))
+    return {"api_keys": page.items, "next": page.next}
+
+
+@router.post(
+    "/api-keys",
+    response={201: MadeKey},
+    operation_id="make_api_key",
+    tags=["API keys"],
+    **access(Scope.MANAGE),
+)
+def make_key(request, payload: NewKey):
+    """Make a key. It may do no more than you may now, and reaches no account that is not yours.
+
+    An Idempotency-Key is not taken: the answer, with the key in it, would have to be kept.
+    """
+    caller = request.api_key
+    if caller and caller.is_limited:
+        text = "An API key that is limited to some accounts makes no keys."
+        raise Problem(problems.FORBIDDEN, text)
+    if caller and (lacking := [s for s in payload.scopes if s not in caller.scopes]):
+        text = f"Your own API key lacks the scope {lacking[0].value}."
+        raise Problem(problems.FORBIDDEN, text, scope=lacking[0].value)
+    key, secret = api_keys.make(
+        request.user,
+        payload.name,
+        scopes=payload.scopes,
+        accounts=_reached(request, payload.account_ids),
+        lifetime=timedelta(days=payload.expires_in_days),
+    )
+    key.api_key = secret
+    answer_headers(request)["Location"] = f"{request.path}/{key.pk}"
+    return Status(201, key)
+
+
+@router.get(
+    "/api-keys/{key_id}",
+    response=KeyOut,
+    operation_id="get_api_key",
+    tags=["API keys"],
+    **access(Scope.MANAGE),
+)
+def key(request, key_id: int):
+    return get_object_or_404(ApiKey.objects.for_user(request.user), pk=key_id)
+
+
+@router.delete(
+    "/api-keys/{key_id}",
+    response={204: None},
+    operation_id="revoke_api_key",
+    tags=["API keys"],
+    **access(Scope.MANAGE),
+)
+def revoke_key(request, key_id: int):
+    """Revoke the key: from now on it opens nothing. Once more does nothing."""
+    api_keys.revoke(get_object_or_404(ApiKey.objects.for_user(request.user), pk=key_id))
+    return Status(204, None)
+
+
+def _detailed(request, account_id: str) -> Account:
+    mine = Account.objects.for_user(request.user).with_role_of(request.user)
+    return get_object_or_404(mine, pk=account_id)
+
+
+def _reached(request, account_ids: list[str] | None) -> list[Account] | None:
+    if account_ids is None:
+        return None
+    found = Account.objects.for_user(request.user).in_bulk(account_ids)
+    if len(found) < len(set(account_ids)):
+        raise problems.invalid("account_ids", "One of them is not an account of yours.")
+    return list(found.values())

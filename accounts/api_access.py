@@ -4,25 +4,19 @@ An `Authorization` header, when there is one, decides alone: a wrong one beside 
 401.
 """
 
-import logging
 from contextlib import suppress
-from types import SimpleNamespace
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user
 from django.db import Error as DatabaseError
 from django.http import HttpRequest
 from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 
-from . import api_keys, problems, rate_limits
+from . import api_keys, problems, rate_limits, sessions
 from .api_middleware import answer_headers
 from .models import ApiKey, Scope, User
 from .problems import Kind, Problem
-from .sessions import SessionStore
-
-logger = logging.getLogger(__name__)
 
 
 class BearerAuth(AuthBase):
@@ -46,7 +40,7 @@ class BearerAuth(AuthBase):
         credential = credential.strip()
         if credential.startswith(api_keys.PREFIX):
             return self._by_key(request, credential)
-        user = _user_of_session(credential)
+        user = sessions.user_of(credential)
         if user is None:
             text = "The token is over, or none of ours. Get a new one by POST auth/session."
             raise _unauthenticated("session_over", text)
@@ -116,15 +110,6 @@ def _admit(request: HttpRequest, user: User, key: ApiKey | None) -> User:
     except rate_limits.LimitReached as exc:
         raise Problem(problems.TOO_MANY_REQUESTS, str(exc), headers=exc.headers) from None
     return user
-
-
-def _user_of_session(token: str) -> User | None:
-    """Whoever the session belongs to that the token names, if it goes on.
-
-    Not put in place of the request's own session: that one is sent back as a cookie.
-    """
-    user = get_user(SimpleNamespace(session=SessionStore(token)))
-    return user if user.is_authenticated else None
 
 
 def _unauthenticated(reason: str, detail: str) -> Problem:

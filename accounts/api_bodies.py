@@ -23,9 +23,7 @@ class JsonParser(Parser):
 
     def parse_body(self, request):
         if request.content_type != JSON:
-            raise Problem(
-                problems.UNSUPPORTED_TYPE, "Send the header Content-Type: application/json."
-            )
+            raise Problem(problems.UNSUPPORTED_TYPE)
         return _json(request)
 
 

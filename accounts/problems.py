@@ -52,9 +52,15 @@ OTHERS = {
 """By status, for what Django or a middleware refused before the API saw it."""
 
 DETAILS = {
+    MALFORMED: "Look at the address, the headers and the body: one of them is malformed.",
+    UNAUTHENTICATED: "Send Authorization: Bearer and an API key, or a token of POST auth/session.",
+    FORBIDDEN: "You are known, but you may not do this.",
     NOT_FOUND: "The path is unknown, or what it names does not exist or is not yours.",
     METHOD_NOT_ALLOWED: "The header Allow lists the methods that this path knows.",
     TOO_LARGE: "Send less at once.",
+    UNSUPPORTED_TYPE: "Send JSON, and the header Content-Type: application/json.",
+    INVALID: "The list `errors` says what is wrong with which field.",
+    TOO_MANY_REQUESTS: "Wait for the seconds that the header Retry-After names.",
     INTERNAL: "It is in the site's log. Trying again later may help.",
     UNAVAILABLE: "The database did not answer in time. Try again in a moment.",
 }
@@ -148,8 +154,7 @@ def _database_busy(request, exc):
 
 
 def _nobody(request, exc):
-    detail = "Send Authorization: Bearer and an API key, or a token of POST auth/session."
-    return Problem(UNAUTHENTICATED, detail, reason="missing").response(request)
+    return Problem(UNAUTHENTICATED, reason="missing").response(request)
 
 
 def _http_error(request, exc):

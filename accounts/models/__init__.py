@@ -11,9 +11,10 @@ from .accounts import (
     User,
     new_account_id,
 )
-from .api_keys import ApiKey, IdempotentRequest, Scope
+from .api_keys import ApiKey, Scope
 from .deletions import DeletionRequest
 from .digests import digest
+from .idempotent import IdempotentRequest
 from .one_time import ConnectAttempt, Invitation
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What programs prove themselves with, and what was answered to those that asked twice."""
+"""What programs prove themselves with, and what it lets them do."""
 
 from datetime import timedelta
 from typing import Self
@@ -70,26 +70,3 @@ class ApiKey(models.Model):
         if self.last_used_at is None or self.last_used_at <= now - USED_EVERY:
             long_ago = Q(last_used_at=None) | Q(last_used_at__lte=now - USED_EVERY)
             ApiKey.objects.filter(long_ago, pk=self.pk).update(last_used_at=now)
-
-
-class IdempotentRequest(models.Model):
-    """A request that named an Idempotency-Key: under way, or answered, and with what."""
-
-    KEPT = timedelta(hours=24)
-
-    caller = models.CharField(max_length=40, help_text="Whose key it is.")
-    key = models.CharField(max_length=255)
-    fingerprint = models.CharField(max_length=64, help_text="Digest of what was asked.")
-    lease = models.UUIDField(null=True, help_text="Of who works on it; NULL once answered.")
-    leased_until = models.DateTimeField(null=True)
-    status = models.PositiveSmallIntegerField(null=True)
-    body = models.JSONField(null=True)
-    headers = models.JSONField(default=dict)
-    created_at = models.DateTimeField(default=timezone.now, db_index=True)
-
-    class Meta:
-        db_table = "idempotent_requests"
-        constraints = [models.UniqueConstraint(fields=["caller", "key"], name="idempotent_once")]
-
-    def __str__(self) -> str:
-        return f"{self.caller}, {self.created_at:%Y-%m-%d %H:%M}"
