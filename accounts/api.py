@@ -8,6 +8,7 @@ from ninja import Field, Query, Router, Schema, Status
 
 from . import api_keys, connecting, deletion, paging, problems, sessions
 from .api_access import access, open_to_all
+from .api_bodies import Input, Text
 from .api_login import user_by_password
 from .api_middleware import answer_headers
 from .models import Account, ApiKey, Role, Scope
@@ -19,10 +20,10 @@ router = Router()
 ONLY_OWNER = Kind(409, "only-owner", "Others would be left without an owner")
 
 
-class Login(Schema):
-    username: str = Field(min_length=1, max_length=150, examples=["mara"])
+class Login(Input):
+    username: Text = Field(min_length=1, max_length=150, examples=["mara"])
     # Hashing takes longer the longer it is.
-    password: str = Field(min_length=1, max_length=1000, examples=["correct horse battery"])
+    password: Text = Field(min_length=1, max_length=1000, examples=["correct horse battery"])
 
 
 class Session(Schema):
@@ -57,7 +58,7 @@ class AccountList(Schema):
     accounts: list[AccountOut]
 
 
-class AccountChange(Schema):
+class AccountChange(Input):
     status: Literal["disconnected"] = Field(
         description="Forgets the token; conversations stay. To connect takes a person in a browser."
     )
@@ -84,8 +85,13 @@ class KeyOut(Schema):
         return sorted(account.pk for account in key.accounts.all()) if key.is_limited else None
 
 
-class NewKey(Schema):
-    name: str = Field(min_length=1, max_length=100, pattern=r"\S", examples=["CRM"])
+class NewKey(Input):
+    name: str = Field(
+        max_length=100,
+        pattern=r"^[^\x00]*[^\s\x00][^\x00]*$",
+        description="What uses it; not only blanks.",
+        examples=["CRM"],
+    )
     scopes: list[Scope] = Field(list(api_keys.FOR_PASSWORD), min_length=1, max_length=3)
     account_ids: list[str] | None = Field(
         None, min_length=1, max_length=1000, description="Leave it out for all of your accounts."
@@ -119,7 +125,7 @@ def session(request, payload: Login):
 @router.post(
     "/auth/token",
     response=Token,
-    operation_id="make_api_key_by_password",
+    operation_id="make_API_key_by_password",
     tags=["auth"],
     **open_to_all(problems.UNAUTHENTICATED, problems.TOO_MANY_REQUESTS),
 )
@@ -219,7 +225,7 @@ def keys(request, wanted: Query[paging.PageQuery]):
     response={201: MadeKey},
     operation_id="make_api_key",
     tags=["API keys"],
-    **access(Scope.MANAGE),
+    **access(Scope.MANAGE, problems.NOT_FOUND),
 )
 def make_key(request, payload: NewKey):
     """Make a key. It may do no more than you may now, and reaches no account that is not yours.
@@ -279,5 +285,5 @@ def _reached(request, account_ids: list[str] | None) -> list[Account] | None:
         return None
     found = Account.objects.for_user(request.user).in_bulk(account_ids)
     if len(found) < len(set(account_ids)):
-        raise problems.invalid("account_ids", "One of them is not an account of yours.")
+        raise Problem(problems.NOT_FOUND, "One of account_ids is no account of yours.")
     return list(found.values())

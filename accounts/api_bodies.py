@@ -1,12 +1,13 @@
 """Bodies that come as JSON or as a form, with files or without, and mean the same."""
 
 import json
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from django.http import HttpRequest
-from ninja import Schema
+from ninja import Field, Schema
 from ninja.errors import ValidationError
 from ninja.parser import Parser
+from pydantic import ConfigDict
 from pydantic import ValidationError as SchemaError
 
 from . import problems
@@ -16,6 +17,14 @@ JSON = "application/json"
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 Body = TypeVar("Body", bound=Schema)
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""PostgreSQL stores no NUL."""
+
+
+class Input(Schema):
+    """What a request says. A name that is not known is refused: it may be a slip of the pen."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class JsonParser(Parser):

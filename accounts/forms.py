@@ -23,7 +23,10 @@ class ApiKeyForm(forms.Form):
         label="What it may do",
     )
     reach = forms.ChoiceField(
-        choices=[("all", "All my accounts, also later ones"), ("chosen", "Only these:")],
+        choices=[
+            ("all", "All my accounts, also later ones"),
+            ("chosen", "Only those ticked below"),
+        ],
         initial="all",
         widget=forms.RadioSelect,
         label="Which accounts it reaches",

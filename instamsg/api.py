@@ -69,7 +69,8 @@ api.add_router("", accounts.api.router)
 
 
 def _declare(operation: dict[str, Any], path: str) -> None:
-    """Declare every refusal that the operation may answer with."""
+    """Name the operation, and declare every refusal that it may answer with."""
+    operation["summary"] = operation["operationId"].replace("_", " ").capitalize()
     by_status: dict[int, list[Kind]] = {}
     for kind in [*_usual(operation, path), *operation.pop("x-problems", ())]:
         by_status.setdefault(kind.status, []).append(kind)
