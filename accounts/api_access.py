@@ -44,7 +44,7 @@ class BearerAuth(AuthBase):
         if user is None:
             text = "The token is over, or none of ours. Get a new one by POST auth/session."
             raise _unauthenticated("session_over", text)
-        return _admit(request, user, None)
+        return admit(request, user)
 
     def _by_key(self, request: HttpRequest, secret: str) -> User:
         try:
@@ -54,7 +54,7 @@ class BearerAuth(AuthBase):
         user = key.user
         if key.is_limited:
             user.only_accounts = frozenset(key.accounts.values_list("pk", flat=True))
-        _admit(request, user, key)
+        admit(request, user, key)
         if self.scope not in key.scopes:
             text = f"The API key lacks the scope {self.scope}. Make one that has it."
             raise Problem(problems.FORBIDDEN, text, scope=self.scope.value)
@@ -78,7 +78,7 @@ class SessionCookie(AuthBase):
         if check_csrf(request):
             text = "The header X-CSRFToken is missing or wrong; the page's cookie has its value."
             raise Problem(problems.FORBIDDEN, text)
-        return _admit(request, request.user, None)
+        return admit(request, request.user)
 
 
 def access(scope: Scope, *kinds: Kind) -> dict[str, Any]:
@@ -103,7 +103,8 @@ def caller(request: HttpRequest) -> str:
     return f"key:{key.pk}" if key else f"user:{request.user.pk}"
 
 
-def _admit(request: HttpRequest, user: User, key: ApiKey | None) -> User:
+def admit(request: HttpRequest, user: User, key: ApiKey | None = None) -> User:
+    """Let `user` in, and count the request. Raises Problem above the limit."""
     request.user, request.api_key = user, key
     try:
         answer_headers(request).update(rate_limits.count(caller(request)))

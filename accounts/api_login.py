@@ -8,6 +8,7 @@ from django.contrib.auth.signals import user_logged_in
 from django.http import HttpRequest
 
 from . import problems
+from .api_access import admit
 from .models import User
 from .problems import Problem
 
@@ -27,4 +28,4 @@ def user_by_password(request: HttpRequest, username: str, password: str) -> User
         raise Problem(problems.UNAUTHENTICATED, text, reason="password")
     request.user = user
     user_logged_in.send(sender=type(user), request=request, user=user)
-    return user
+    return admit(request, user)

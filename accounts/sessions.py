@@ -4,6 +4,7 @@ Django's middleware and login views stay as they are. To them `session_key` is t
 value; inside, `_session_key` is the row's key, as in the class below this one.
 """
 
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 AUDIENCE = "web-session"
 
+LIFETIME = timedelta(days=1)
+"""Of a session outside of any browser; what runs longer takes an API key."""
+
 
 def begin_for(user: "User") -> tuple[str, int]:
     """A session of `user` outside of any browser: its token, and for how many seconds it lasts."""
@@ -30,8 +34,9 @@ def begin_for(user: "User") -> tuple[str, int]:
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.set_expiry(LIFETIME)
     session.save()
-    return session.session_key, session.get_session_cookie_age()
+    return session.session_key, LIFETIME // timedelta(seconds=1)
 
 
 def user_of(token: str) -> "User | None":

@@ -6,6 +6,7 @@ from typing import Any
 from ninja import NinjaAPI, Swagger
 
 import accounts.api
+import accounts.key_api
 from accounts import problems
 from accounts.api_access import BearerAuth, SessionCookie
 from accounts.api_bodies import JsonParser
@@ -66,6 +67,7 @@ api = Api(
 )
 problems.handle(api)
 api.add_router("", accounts.api.router)
+api.add_router("", accounts.key_api.router)
 
 
 def _declare(operation: dict[str, Any], path: str) -> None:

@@ -4,6 +4,7 @@ from huey import crontab
 from huey.contrib.djhuey import db_periodic_task
 
 from accounts import idempotency, rate_limits, token_alerts, token_watch
+from accounts.sessions import SessionStore
 from crypto import census
 
 from . import deletion, history, inbound, ledger, media, participants, sending
@@ -52,12 +53,13 @@ def look_for_gaps() -> None:
 def prune() -> None:
     """Delete webhooks older than WEBHOOK_RETENTION_DAYS, and files than MEDIA_RETENTION_DAYS.
 
-    And what the API remembers of its callers for a while.
+    And what is remembered of callers and logins that are over.
     """
     ledger.prune()
     media.prune()
     idempotency.prune()
     rate_limits.forget()
+    SessionStore.clear_expired()
 
 
 @db_periodic_task(crontab(hour="3", minute="20"))

@@ -99,6 +99,11 @@ class TestWhoAsks:
         response = browser.delete(f"{V1}/accounts/{account.pk}", headers=bearer(key))
         assert response.status_code == 200
 
+    def test_a_program_on_the_same_machine_needs_no_https(self, settings, account, key):
+        settings.SECURE_SSL_REDIRECT = True
+        response = Client().get(f"{V1}/accounts", headers={**bearer(key), "Host": "localhost:8000"})
+        assert response.status_code == 200
+
     def test_a_key_leaves_no_cookie(self, ask, account):
         assert not ask("get", "/accounts").cookies
 
@@ -111,7 +116,9 @@ class TestSession:
     def test_a_token_does_what_its_user_may(self, client, user, account):
         answer = self.log_in(client).json()
         assert answer["token"].startswith("eyJ")
-        assert answer["expires_in"] > 3600
+        assert answer["expires_in"] == 24 * 3600
+        left = Session.objects.get().expire_date - timezone.now()
+        assert timedelta(hours=23) < left <= timedelta(hours=24)
         headers = bearer(answer["token"])
         assert client.get(f"{V1}/accounts", headers=headers).json()["accounts"]
         assert client.get(f"{V1}/api-keys", headers=headers).status_code == 200

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from accounts import api_keys
 from accounts.models import Account, Invitation, Membership, Role
 from messaging.models import Attachment, Message
 
@@ -80,6 +81,8 @@ def paths(user, account, conversation):
         )
         Attachment.objects.create(message=message, kind="share")
     invitation = f"/accounts/invitations/{secret}"
+    api_keys.make(user, "A CRM whose name has as many words as its makers could think of")
+    api_keys.revoke(api_keys.make(user, "Old", accounts=[account, other])[0])
     return {
         "stranger": [
             "/login",
@@ -97,6 +100,7 @@ def paths(user, account, conversation):
             "/?page=9",
             conversation.get_absolute_url(),
             "/accounts/",
+            "/accounts/keys",
             account.get_absolute_url(),
             other.get_absolute_url(),
             "/password/change",
