@@ -26,10 +26,12 @@ class ApiMiddleware:
             response = self.get_response(request)
         if response.status_code >= 400:
             response = _in_shape(request, response)
+        else:
+            response = _unless_known(request, response)
         for name, value in answer_headers(request).items():
             response.headers[name] = value
         response.headers.setdefault("Cache-Control", "private, no-cache")
-        return _unless_known(request, response)
+        return response
 
 
 def answer_headers(request: HttpRequest) -> dict[str, str]:
@@ -60,4 +62,5 @@ def _unless_known(request: HttpRequest, response: HttpResponse) -> HttpResponse:
         return response
     etag = quote_etag(hashlib.sha256(response.content).hexdigest()[:32])
     response.headers["ETag"] = etag
-    return get_conditional_response(request, etag=etag, response=response)
+    found = get_conditional_response(request, etag=etag, response=response)
+    return found if found.status_code == 304 else response

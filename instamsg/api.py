@@ -73,6 +73,9 @@ api.add_router("", accounts.key_api.router)
 def _declare(operation: dict[str, Any], path: str) -> None:
     """Name the operation, and declare every refusal that it may answer with."""
     operation["summary"] = operation["operationId"].replace("_", " ").capitalize()
+    if scope := operation.get("x-scope"):
+        description = operation.get("description", "")
+        operation["description"] = f"{description}\n\nScope of the API key: `{scope}`.".strip()
     by_status: dict[int, list[Kind]] = {}
     for kind in [*_usual(operation, path), *operation.pop("x-problems", ())]:
         by_status.setdefault(kind.status, []).append(kind)

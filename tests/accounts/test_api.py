@@ -265,11 +265,17 @@ class TestPollers:
         headers = bearer(key) | {"If-None-Match": etag}
         again = ask("get", "/accounts", headers=headers)
         assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["ETag"] == etag
+        assert "RateLimit" in again.headers
         account.username = "luna.pottery"
         account.save()
         changed = ask("get", "/accounts", headers=headers)
         assert changed.status_code == 200
         assert changed.headers["ETag"] != etag
+
+    def test_other_conditions_mean_nothing_to_who_only_reads(self, ask, key):
+        headers = bearer(key) | {"If-Match": '"another"'}
+        assert ask("get", "/accounts", headers=headers).status_code == 200
 
     def test_no_cache_on_the_way_keeps_it(self, ask):
         assert ask("get", "/accounts").headers["Cache-Control"] == "private, no-cache"
@@ -471,6 +477,7 @@ class TestDocument:
                 if "security" in operation:
                     assert {"401", "403", "429"} <= operation["responses"].keys()
                     assert operation["x-scope"] in Scope.values
+                    assert f"`{operation['x-scope']}`" in operation["description"]
 
     def test_only_what_proves_who_one_is_is_open_to_all(self, document):
         unproved = {
