@@ -12,7 +12,7 @@ PREFIX = "/api/"
 
 
 class ApiMiddleware:
-    """The outermost, so that it also sees what other middleware refuses, and what fails there."""
+    """Outside of all middleware that may refuse, and inside of what only adds headers."""
 
     def __init__(self, get_response):
         self.get_response = get_response

@@ -182,9 +182,9 @@ INSTALLED_APPS = [
     "ninja",  # Its documentation page then loads nothing from elsewhere.
 ]
 MIDDLEWARE = [
-    "accounts.api_middleware.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
+    "accounts.api_middleware.ApiMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

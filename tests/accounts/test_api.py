@@ -44,6 +44,7 @@ def ask(client, key):
 
 def assert_problem(response, status):
     assert response.status_code == status
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert response.headers["Content-Type"] == "application/problem+json"
     problem = response.json()
     assert problem["type"].startswith("urn:instamsg:problem:")
