@@ -3,7 +3,8 @@
 from huey import crontab
 from huey.contrib.djhuey import db_periodic_task
 
-from accounts import token_alerts, token_watch
+from accounts import idempotency, rate_limits, token_alerts, token_watch
+from accounts.sessions import SessionStore
 from crypto import census
 
 from . import (
@@ -62,9 +63,15 @@ def look_for_gaps() -> None:
 
 @db_periodic_task(crontab(minute="40"))
 def prune() -> None:
-    """Delete webhooks older than WEBHOOK_RETENTION_DAYS, and files than MEDIA_RETENTION_DAYS."""
+    """Delete webhooks older than WEBHOOK_RETENTION_DAYS, and files than MEDIA_RETENTION_DAYS.
+
+    And what is remembered of callers and logins that are over.
+    """
     ledger.prune()
     media.prune()
+    idempotency.prune()
+    rate_limits.forget()
+    SessionStore.clear_expired()
 
 
 @db_periodic_task(crontab(hour="3", minute="20"))

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from accounts import api_keys
 from accounts.models import Account, Invitation, Membership, Role
 from messaging.models import Attachment, Message, Rule
 
@@ -84,6 +85,8 @@ def paths(user, account, conversation):
         for name in ("Prices", "a-name-without-a-break-that-is-as-long-as-names-may-be" * 2)
     ]
     invitation = f"/accounts/invitations/{secret}"
+    api_keys.make(user, "A CRM whose name has as many words as its makers could think of")
+    api_keys.revoke(api_keys.make(user, "Old", accounts=[account, other])[0])
     return {
         "stranger": [
             "/login",
@@ -101,6 +104,7 @@ def paths(user, account, conversation):
             "/?page=9",
             conversation.get_absolute_url(),
             "/accounts/",
+            "/accounts/keys",
             account.get_absolute_url(),
             other.get_absolute_url(),
             f"/accounts/{account.pk}/rules",
