@@ -141,8 +141,7 @@ def _take(pks: list[int]) -> list[Message]:
         called_at=now,
         due_at=now + LEASE,
         attempts=F("attempts") + 1,
-        error="",
-        error_code="",
+        error="",  # Its code stays until the outcome: the same one again counts.
         change=Subquery(own.values("change")),
     )
     taken = rows.filter(lease=lease)

@@ -161,8 +161,9 @@ def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:
             budgets.pause(account, exc.wait)
             delay = max(_back_off(message), exc.wait)
             outcomes.requeue(message, delay, f"Trying again: {exc}", exc.number)
-        case Passing() if message.attempts < exc.tries:
-            outcomes.requeue(message, _back_off(message), f"Trying again: {exc}", exc.number)
+        case Passing() if _tries(message, exc) < exc.tries:
+            delay, tries = max(_back_off(message), exc.wait), _tries(message, exc)
+            outcomes.requeue(message, delay, f"Trying again: {exc}", exc.number, attempts=tries)
         case TokenRejected() | Withheld():
             is_dead = isinstance(exc, TokenRejected)
             account.note_problem(
@@ -172,6 +173,11 @@ def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:
             outcomes.requeue(message, timedelta(), f"Waiting: {exc}", exc.number)
         case _:
             outcomes.failed(message, str(exc), exc.number)
+
+
+def _tries(message: Message, exc: InstagramError) -> int:
+    """How often it was tried, since it first failed like this: what was before is over."""
+    return message.attempts if message.error_code == exc.number else 1
 
 
 def _back_off(message: Message) -> timedelta:
