@@ -32,7 +32,8 @@ SLOW_AT, STOP_AT = 75, 97
 """Percent of a limit that Instagram says is used."""
 
 TOLD_LASTS = timedelta(minutes=5)
-SOON = timedelta(seconds=2)
+SOON = timedelta(seconds=2.5)
+"""Above the pause after the limit of so many calls a second."""
 
 
 def claim(size: int) -> list[Message]:
@@ -86,7 +87,7 @@ def go_on(account: Account) -> None:
 def _accounts(now: datetime) -> QuerySet[Account]:
     """Those of which something waits, and which may send."""
     queued = Message.objects.filter(account=OuterRef("pk"), status=Status.QUEUED, due_at__lte=now)
-    paused = Q(sending_pace__paused_until__gt=timezone.now())
+    paused = Q(sending_pace__paused_until__gt=now)
     return Account.objects.worth_trying().filter(Exists(queued)).exclude(paused)
 
 
