@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
-from django.db import DatabaseError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from accounts import instagram_messages
@@ -60,21 +60,24 @@ def send() -> int:
     under_way: dict[Future[str], tuple[Message, InstagramClient]] = {}
     until, count = time.monotonic() + TURN, 0
     with ThreadPoolExecutor(SIDE_BY_SIDE, "send") as threads:
-        while True:
-            if time.monotonic() < until:
-                for message, client in _begin(SIDE_BY_SIDE - len(under_way)):
-                    call = partial(client.send, message.conversation.igsid, _body(message))
-                    under_way[threads.submit(call)] = message, client
-                    count += 1
-            if under_way:
-                wait(under_way, timeout=0.1, return_when=FIRST_COMPLETED)
-                rest()  # Others end meanwhile, and are written down together.
-                done = [call for call in under_way if call.done()]
-                _settle([Done(*under_way.pop(call), call) for call in done])
-            elif time.monotonic() < until and budgets.is_more_due():
-                time.sleep(0.02)
-            else:
-                return count
+        try:
+            while True:
+                if time.monotonic() < until:
+                    for message, client in _begin(SIDE_BY_SIDE - len(under_way)):
+                        call = partial(client.send, message.conversation.igsid, _body(message))
+                        under_way[threads.submit(call)] = message, client
+                        count += 1
+                if under_way:
+                    wait(under_way, timeout=0.1, return_when=FIRST_COMPLETED)
+                    rest()  # Others end meanwhile, and are written down together.
+                    _settle_those_of(under_way)
+                elif time.monotonic() < until and budgets.is_more_due():
+                    time.sleep(0.02)
+                else:
+                    return count
+        finally:  # Whatever happened here, what was called has an outcome.
+            wait(under_way)
+            _settle_those_of(under_way)
 
 
 def go_on(account: Account, **signal: object) -> None:
@@ -106,14 +109,20 @@ def _body(message: Message) -> instagram_messages.Body:
     return instagram_messages.by_a_person(body) if message.tag else body
 
 
+def _settle_those_of(under_way: dict[Future[str], tuple[Message, InstagramClient]]) -> None:
+    """Write down and forget what has ended."""
+    if done := [call for call in under_way if call.done()]:
+        _settle([Done(*under_way.pop(call), call) for call in done])
+
+
 def _settle(done: list[Done]) -> None:
     """Write outcomes down, together or else one by one."""
     try:
-        _record(done)
+        _insist(partial(_record, done))
     except Exception:
         for one in done:
             try:
-                _insist(partial(_record, [one]))
+                _record([one])
             except Exception:  # Its lease says what comes next: nobody knows whether it was sent.
                 logger.exception("message %s: its outcome is not known", one.message.public_id)
 
@@ -124,7 +133,7 @@ def _insist(record: Callable[[], None]) -> None:
         try:
             record()
             return
-        except DatabaseError as exc:
+        except (OperationalError, InterfaceError) as exc:
             logger.warning("an outcome is not written yet: %s", exc)
             connection.close_if_unusable_or_obsolete()
             time.sleep(pause)

@@ -318,6 +318,25 @@ def test_an_outcome_is_written_even_if_the_database_is_busy_at_first(
     assert message.status == Status.SENT
 
 
+def test_what_was_called_has_an_outcome_though_the_next_claim_fails(
+    instagram, open_conversation, connected, monkeypatch
+):
+    instagram.control("settings", latency=0.2)
+    claim, looks = budgets.claim, iter([False, True])
+
+    def busy(size):
+        if next(looks):
+            raise OperationalError("database is locked")
+        return claim(size)
+
+    monkeypatch.setattr(budgets, "claim", busy)
+    message = outbox.queue_reply(open_conversation, "once")
+    with pytest.raises(OperationalError):
+        sending.send.work()
+    message.refresh_from_db()
+    assert message.status == Status.SENT
+
+
 def test_a_reconnected_account_goes_on_at_once(connected, instagram, user, monkeypatch):
     hints = []
     monkeypatch.setattr(sending.send, "hint", lambda: hints.append(1))
