@@ -3,7 +3,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from accounts import connecting
@@ -27,6 +27,12 @@ def echo_of(conversation, mid, text, moment=None):
         "timestamp": int(moment.timestamp() * 1000),
         "message": {"mid": mid, "text": text, "is_echo": True},
     }]}]}  # fmt: skip
+
+
+def answered(message, mid):
+    """Instagram's answer to a call, written down."""
+    with transaction.atomic():
+        outcomes.sent([(message, mid)])
 
 
 def due_now():
@@ -365,7 +371,7 @@ class TestDeadWorker:
 
     def test_an_answer_that_comes_after_the_lease_still_counts(self, taken):
         sending._stop_waiting_for_answers()
-        outcomes.sent([(taken, "mid-late")])
+        answered(taken, "mid-late")
         taken.refresh_from_db()
         assert (taken.status, taken.mid) == (Status.SENT, "mid-late")
 
@@ -382,7 +388,7 @@ class TestEcho:
         moment = timezone.now() + timedelta(seconds=3)
         for step in order:
             if step == "answer":
-                outcomes.sent([(claimed, "mid-1")])
+                answered(claimed, "mid-1")
             else:
                 post_webhook(echo_of(open_conversation, "mid-1", "Yes, it is", moment))
                 work()
@@ -401,7 +407,7 @@ class TestEcho:
         (claimed,) = budgets.claim(1)
         for step in order:
             if step == "answer":
-                outcomes.sent([(claimed, "mid-ours")])
+                answered(claimed, "mid-ours")
             else:
                 post_webhook(echo_of(open_conversation, f"mid-{step}", "ok"))
                 work()
@@ -419,7 +425,7 @@ class TestEcho:
                 outcomes.unconfirmed(claimed)
         post_webhook(echo_of(open_conversation, "mid-second", "Hi"))
         work()
-        outcomes.sent([(claimed, "mid-second")])
+        answered(claimed, "mid-second")
         rows = Message.objects.filter(direction="out").order_by("pk")
         assert list(rows.values_list("pk", "status", "mid")) == [
             (ids[0], Status.UNCONFIRMED, ""),
@@ -436,7 +442,7 @@ class TestEcho:
         work()  # The first took it, since the second was not under way yet.
         second = outbox.queue_reply(open_conversation, "Hi")
         (claimed,) = budgets.claim(1)
-        outcomes.sent([(claimed, "mid-second")])
+        answered(claimed, "mid-second")
         first.refresh_from_db()
         second.refresh_from_db()
         assert (first.status, first.mid) == (Status.UNCONFIRMED, "")
@@ -459,7 +465,7 @@ class TestEcho:
         (claimed,) = budgets.claim(1)
         post_webhook(echo_of(open_conversation, "mid-1", "see https://x.example/"))
         work()
-        outcomes.sent([(claimed, "mid-1")])
+        answered(claimed, "mid-1")
         assert Message.objects.get(direction="out").pk == message.pk
 
 
@@ -513,7 +519,7 @@ class TestToldBeforeOurMidIsKnown:
             post_webhook(echo_of(conversation, "mid-1", "PIN 1234"))
             inbound.process.run()
         else:
-            outcomes.sent([(sending_now, "mid-1")])
+            answered(sending_now, "mid-1")
         sending_now.refresh_from_db()
         assert (sending_now.mid, sending_now.emoji()) == ("mid-1", ["❤️"])
 
@@ -533,7 +539,7 @@ class TestToldBeforeOurMidIsKnown:
             post_webhook(echo_of(conversation, "mid-1", "PIN 1234"))
             inbound.process.run()
         else:
-            outcomes.sent([(sending_now, "mid-1")])
+            answered(sending_now, "mid-1")
         message = Message.objects.get(mid="mid-1")
         assert (message.pk, message.text) == (sending_now.pk, "")
         assert message.unsent_at
@@ -542,7 +548,7 @@ class TestToldBeforeOurMidIsKnown:
     def test_an_equal_text_from_the_phone_is_given_back(self, sending_now, post_webhook):
         post_webhook(echo_of(sending_now.conversation, "mid-phone", "PIN 1234"))
         inbound.process.run()
-        outcomes.sent([(sending_now, "mid-1")])
+        answered(sending_now, "mid-1")
         post_webhook(echo_of(sending_now.conversation, "mid-1", "PIN 1234"))
         inbound.process.run()
         found = dict(Message.objects.filter(direction="out").values_list("mid", "is_from_here"))
