@@ -111,6 +111,15 @@ def queue_files(
         return list(written.order_by("pk"))
 
 
+def check_account(account: Account) -> None:
+    """Whatever else is wrong with an account may pass, so its queue is kept.
+
+    Raises ReplyRefused.
+    """
+    if account.status == Account.Status.DISCONNECTED:
+        raise ReplyRefused(f"@{account.username} is disconnected. Connect it again to answer.")
+
+
 def _keys(
     submission: UUID | None, files: Sequence[uploads.Checked], text: str, count: int
 ) -> list[UUID | None]:
@@ -163,9 +172,7 @@ def _checked_choice(choice: dict[str, str]) -> dict[str, str]:
 
 def _tag(conversation: Conversation, is_by_person: bool) -> str:
     """How Instagram will let it go out. Raises ReplyRefused when it would not."""
-    account = conversation.account
-    if account.status == Account.Status.DISCONNECTED:
-        raise ReplyRefused(f"@{account.username} is disconnected. Connect it again to answer.")
+    check_account(conversation.account)
     if conversation.is_open:
         return ""
     if conversation.last_inbound_at is None:
