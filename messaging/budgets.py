@@ -111,12 +111,13 @@ def _choose(pace: SendingPace, size: int) -> list[int]:
         return []
     heavy = Attachment.objects.filter(message=OuterRef("pk"), kind__in=HEAVY)
     due = Message.objects.due().filter(account=pace.account_id).annotate(is_heavy=Exists(heavy))
-    due = due.order_by("due_at", "pk").values_list("due_at", "pk")
-    chosen = list(due.filter(is_heavy=False)[:size])
-    heavy_left = HEAVY_A_SECOND - called.filter(Exists(heavy)).count()
-    if heavy_left > 0:
-        chosen += due.filter(is_heavy=True)[: min(size, heavy_left)]
-    return [pk for _, pk in sorted(chosen)[:size]]
+    due = due.order_by("due_at", "pk").values_list("due_at", "pk", "is_heavy")
+    chosen = list(due[:size])
+    if any(is_heavy for _, _, is_heavy in chosen):
+        left = max(HEAVY_A_SECOND - called.filter(Exists(heavy)).count(), 0)
+        # Those that have to wait hold up no other.
+        chosen = [one for one in chosen if one[2]][:left] + list(due.filter(is_heavy=False)[:size])
+    return [pk for _, pk, _ in sorted(chosen)[:size]]
 
 
 def _a_second(pace: SendingPace, now: datetime) -> int:
