@@ -5,6 +5,7 @@ what was called in the last second, so all workers together keep within it.
 """
 
 import random
+from collections import Counter
 from datetime import datetime, timedelta
 from math import ceil
 from uuid import uuid4
@@ -31,13 +32,21 @@ HEAVY = ("audio", "video")
 SLOW_AT, STOP_AT = 75, 97
 """Percent of a limit that Instagram says is used."""
 
+MOST_OF_ONE = 0.75
+"""Of the places for calls: when others come, some are free."""
+
+NOBODY: Counter[str] = Counter()
+
 TOLD_LASTS = timedelta(minutes=5)
 SOON = timedelta(seconds=2.5)
 """Above the pause after the limit of so many calls a second."""
 
 
-def claim(size: int) -> list[Message]:
+def claim(size: int, busy: Counter[str] = NOBODY) -> list[Message]:
     """Take up to `size` messages to send them now; they are `sending` from here on.
+
+    `busy` says how many calls of each account are under way: one whose calls are slow takes no
+    more than its share of the places, and never all.
 
     Whoever takes some must call Instagram at once: a message that a dead worker had taken counts
     as perhaps sent.
@@ -48,8 +57,11 @@ def claim(size: int) -> list[Message]:
         chosen = []
         paces = _lock_paces()
         random.shuffle(paces)  # Over time everybody is first as often.
+        places = size + busy.total()
+        most = min(ceil(places / max(len(paces), 1)), ceil(places * MOST_OF_ONE))
         for left, pace in zip(range(len(paces), 0, -1), paces, strict=True):
-            chosen += _choose(pace, ceil((size - len(chosen)) / left))
+            share = ceil((size - len(chosen)) / left)
+            chosen += _choose(pace, min(share, most - busy[pace.account_id]))
         return _take(chosen)
 
 

@@ -1,8 +1,10 @@
 """Answers leave here: many conversations side by side, each message at most once."""
 
+import atexit
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import timedelta
@@ -36,10 +38,15 @@ Status = Message.Status
 SIDE_BY_SIDE = 32
 """Calls of one worker process at a time."""
 
-TURN = 3
-"""Seconds after which nothing new is begun, so that a worker can stop."""
+TURN = 2
+"""Seconds after which the drain has its say, so that a worker can stop."""
 
 GIVE_UP = timedelta(hours=24)
+
+
+_threads = ThreadPoolExecutor(SIDE_BY_SIDE, "send")
+_under_way: dict[Future[str], tuple[Message, InstagramClient]] = {}
+"""Of this process. The thread that runs the drain alone touches it."""
 
 
 class Done(NamedTuple):
@@ -54,30 +61,37 @@ class Done(NamedTuple):
 def send() -> int:
     """Send what is due, as fast as Instagram allows; returns how many messages were tried.
 
-    This thread alone writes; the others wait for Instagram.
+    This thread alone writes; the others wait for Instagram. A call may outlast the turn: a slow
+    one holds up nobody else.
     """
     _stop_waiting_for_answers()
-    under_way: dict[Future[str], tuple[Message, InstagramClient]] = {}
     until, count = time.monotonic() + TURN, 0
-    with ThreadPoolExecutor(SIDE_BY_SIDE, "send") as threads:
-        try:
-            while True:
-                if time.monotonic() < until:
-                    for message, client in _begin(SIDE_BY_SIDE - len(under_way)):
-                        call = partial(client.send, message.conversation.igsid, _body(message))
-                        under_way[threads.submit(call)] = message, client
-                        count += 1
-                if under_way:
-                    wait(under_way, timeout=0.1, return_when=FIRST_COMPLETED)
-                    rest()  # Others end meanwhile, and are written down together.
-                    _settle_those_of(under_way)
-                elif time.monotonic() < until and budgets.is_more_due():
-                    time.sleep(0.02)
-                else:
-                    return count
-        finally:  # Whatever happened here, what was called has an outcome.
-            wait(under_way)
-            _settle_those_of(under_way)
+    try:
+        while time.monotonic() < until:
+            for message, client in _begin():
+                call = partial(client.send, message.conversation.igsid, _body(message))
+                _under_way[_threads.submit(call)] = message, client
+                count += 1
+            if _under_way:
+                wait(_under_way, timeout=0.1, return_when=FIRST_COMPLETED)
+                rest()  # Others end meanwhile, and are written down together.
+                _settle_those_that_ended()
+            elif budgets.is_more_due():
+                time.sleep(0.02)
+            else:
+                break
+    except Exception:
+        _settle_all()  # Nobody may look again before their leases end.
+        raise
+    return count + len(_under_way)
+
+
+@atexit.register
+def _settle_all() -> None:
+    """Wait for the calls under way, and write down what became of them."""
+    if _under_way:
+        wait(_under_way)
+        _settle_those_that_ended()
 
 
 def go_on(account: Account, **signal: object) -> None:
@@ -86,10 +100,10 @@ def go_on(account: Account, **signal: object) -> None:
     send.hint()
 
 
-def _begin(size: int) -> list[tuple[Message, InstagramClient]]:
+def _begin() -> list[tuple[Message, InstagramClient]]:
     """Messages that are to be sent now, each with the account's client."""
-    begun = []
-    for message in budgets.claim(size):
+    begun, busy = [], Counter(message.account_id for message, _ in _under_way.values())
+    for message in budgets.claim(SIDE_BY_SIDE - busy.total(), busy):
         if timezone.now() - message.created_at > GIVE_UP:
             outcomes.failed(message, "Given up: it waited more than 24 hours.")
             continue
@@ -109,10 +123,9 @@ def _body(message: Message) -> instagram_messages.Body:
     return instagram_messages.by_a_person(body) if message.tag else body
 
 
-def _settle_those_of(under_way: dict[Future[str], tuple[Message, InstagramClient]]) -> None:
-    """Write down and forget what has ended."""
-    if done := [call for call in under_way if call.done()]:
-        _settle([Done(*under_way.pop(call), call) for call in done])
+def _settle_those_that_ended() -> None:
+    if done := [call for call in _under_way if call.done()]:
+        _settle([Done(*_under_way.pop(call), call) for call in done])
 
 
 def _settle(done: list[Done]) -> None:

@@ -330,10 +330,10 @@ def test_what_was_called_has_an_outcome_though_the_next_claim_fails(
     instagram.control("settings", latency=0.2)
     claim, looks = budgets.claim, iter([False, True])
 
-    def busy(size):
+    def busy(*args):
         if next(looks):
             raise OperationalError("database is locked")
-        return claim(size)
+        return claim(*args)
 
     monkeypatch.setattr(budgets, "claim", busy)
     message = outbox.queue_reply(open_conversation, "once")
@@ -467,6 +467,26 @@ class TestEcho:
         work()
         answered(claimed, "mid-1")
         assert Message.objects.get(direction="out").pk == message.pk
+
+
+def test_a_slow_call_holds_up_nobody_else(instagram, open_conversation, connected, monkeypatch):
+    slow = open_conversation.igsid
+    instagram.control("faults", endpoint="messages", customer=slow, latency=1.5)
+    said = instagram.say("Hello", customer="jonas.outdoors")
+    other = Conversation.objects.create(
+        account=connected, igsid=said["igsid"], last_inbound_at=timezone.now()
+    )
+    first = outbox.queue_reply(open_conversation, "slow")
+    monkeypatch.setattr(sending, "TURN", 0.3)
+    sending.send.work()
+    second = outbox.queue_reply(other, "quick")
+    sending.send.work()
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.status, second.status) == (Status.SENDING, Status.SENT)
+    work()
+    first.refresh_from_db()
+    assert first.status == Status.SENT
 
 
 def test_conversations_do_not_wait_for_each_other(instagram, open_conversation, connected):
