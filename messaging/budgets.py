@@ -18,7 +18,6 @@ from accounts.instagram_usage import Usage
 from accounts.models import Account
 
 from .models import Attachment, Conversation, Message, SendingPace
-from .queues import LEASE
 
 Status = Message.Status
 
@@ -36,6 +35,9 @@ MOST_OF_ONE = 0.75
 """Of the places for calls: when others come, some are free."""
 
 NOBODY: Counter[str] = Counter()
+
+CALL_LASTS = timedelta(minutes=2)
+"""After so long the worker that called is dead: Instagram may take 75 s to fetch a video."""
 
 TOLD_LASTS = timedelta(minutes=5)
 SOON = timedelta(seconds=2.5)
@@ -153,7 +155,7 @@ def _take(pks: list[int]) -> list[Message]:
         status=Status.SENDING,
         lease=lease,
         called_at=now,
-        due_at=now + LEASE,
+        due_at=now + CALL_LASTS,
         attempts=F("attempts") + 1,
         error="",  # Its code stays until the outcome: the same one again counts.
         change=Subquery(own.values("change")),

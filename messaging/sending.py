@@ -72,7 +72,8 @@ def send() -> int:
         while time.monotonic() < until:
             for message, client in _begin():
                 call = partial(client.send, message.conversation.igsid, _body(message))
-                _under_way[_threads.submit(call)] = message, client
+                has_files = bool(message.attachments.all())
+                _under_way[_threads.submit(call, has_files=has_files)] = message, client
                 count += 1
             if _under_way:
                 wait(_under_way, timeout=0.1, return_when=FIRST_COMPLETED)
