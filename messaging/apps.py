@@ -7,10 +7,13 @@ class MessagingConfig(AppConfig):
     def ready(self):
         from accounts.connecting import account_connected
         from accounts.deletion import deletion_begun
+        from crypto.reset import values_cleared
 
-        from . import deletion, history, ledger, sending
+        from . import deletion, endpoint_notices, history, ledger, sending
+        from .models import CrmEndpoint
 
         account_connected.connect(sending.go_on, dispatch_uid="sending")
         account_connected.connect(ledger.route_again, dispatch_uid="ledger")
         account_connected.connect(history.go_on, dispatch_uid="history")
         deletion_begun.connect(deletion.go_on, dispatch_uid="deletion")
+        values_cleared.connect(endpoint_notices.secrets_cleared, sender=CrmEndpoint)

@@ -21,7 +21,7 @@ from accounts.instagram_errors import (
 )
 from accounts.models import Account, TokenUnreadable, User
 
-from . import erasure, media, projection, wire
+from . import crm_events, erasure, media, projection, wire
 from .models import Conversation, Message
 from .queues import LEASE, ParallelDrain
 
@@ -162,6 +162,7 @@ def _sent(message: Message, mid: str) -> None:
         ours = Message.objects.get(pk=message.pk)
         if ours.mid == mid:
             return  # Its echo was faster.
+        news = [] if ours.status == Status.SENT else [ours]
         stranger = _stranger(ours, change) if ours.mid else None
         twin = Message.objects.filter(mid_digest=digest).first()
         if twin:
@@ -171,6 +172,8 @@ def _sent(message: Message, mid: str) -> None:
         ours.save()
         if stranger:
             stranger.save(force_insert=True)
+            news.append(stranger)
+        crm_events.tell(crm_events.came(one) for one in news if not one.unsent_at)
         if ours.unsent_at:
             erasure.forget_content({digest})
         projection.tell_again(digest)
@@ -206,6 +209,8 @@ def _become(ours: Message, twin: Message, change: int) -> None:
     if twin.unsent_at or twin.edited_at:
         ours.text = twin.text
     media.forget(twin.attachments.all())
+    # What was told of it stays in the log, but for its coming: ours is told under its own id.
+    twin.deliveries.exclude(type__in=crm_events.CAME).update(message=ours)
     twin.delete()
 
 
@@ -259,4 +264,13 @@ def _move(message: Message, was: str, **changes: object) -> bool:
     with transaction.atomic():
         change = message.conversation.next_change()
         row = Message.objects.filter(pk=message.pk, status=was, lease=message.lease)
-        return row.update(change=change, **changes) == 1
+        if not row.update(change=change, **changes):
+            return False
+        if changes.get("status") in (Status.SENT, Status.FAILED):
+            _tell_crms(Message.objects.select_related("conversation").get(pk=message.pk))
+        return True
+
+
+def _tell_crms(message: Message) -> None:
+    is_sent = message.status == Status.SENT
+    crm_events.tell([crm_events.came(message) if is_sent else crm_events.failed(message)])

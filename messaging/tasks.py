@@ -6,7 +6,19 @@ from huey.contrib.djhuey import db_periodic_task
 from accounts import token_alerts, token_watch
 from crypto import census
 
-from . import deletion, history, inbound, ledger, media, participants, sending
+from . import (
+    crm_events,
+    deletion,
+    endpoint_notices,
+    endpoints,
+    forwarding,
+    history,
+    inbound,
+    ledger,
+    media,
+    participants,
+    sending,
+)
 
 QUEUES = (
     inbound.process,
@@ -16,6 +28,9 @@ QUEUES = (
     participants.ask,
     deletion.delete,
     history.sync,
+    forwarding.forward,
+    forwarding.clear,
+    endpoint_notices.tell_owners,
 )
 
 
@@ -27,6 +42,13 @@ def sweep() -> None:
     """
     for queue in QUEUES:
         queue.start()
+
+
+@db_periodic_task(crontab())
+def tell_of_accounts() -> None:
+    """Tell CRMs of accounts whose status changed; forget the secrets whose overlap is over."""
+    crm_events.look_at_accounts()
+    endpoints.end_overlaps()
 
 
 @db_periodic_task(crontab(minute="*/10"))
@@ -50,8 +72,10 @@ def look_for_gaps() -> None:
 
 @db_periodic_task(crontab(minute="40"))
 def prune() -> None:
-    """Delete webhooks older than WEBHOOK_RETENTION_DAYS, and files than MEDIA_RETENTION_DAYS."""
+    """Delete webhooks, theirs and ours, older than WEBHOOK_RETENTION_DAYS, and files than
+    MEDIA_RETENTION_DAYS."""
     ledger.prune()
+    forwarding.prune()
     media.prune()
 
 
