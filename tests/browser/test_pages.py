@@ -6,7 +6,8 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import Account, Invitation, Membership, Role
-from messaging.models import Attachment, Message
+from messaging import endpoints
+from messaging.models import Attachment, CrmEndpoint, Delivery, DeliveryAttempt, Message
 
 pytestmark = pytest.mark.browser
 
@@ -80,6 +81,7 @@ def paths(user, account, conversation):
         )
         Attachment.objects.create(message=message, kind="share")
     invitation = f"/accounts/invitations/{secret}"
+    endpoint, delivery = forwarded(account, conversation)
     return {
         "stranger": [
             "/login",
@@ -99,6 +101,10 @@ def paths(user, account, conversation):
             "/accounts/",
             account.get_absolute_url(),
             other.get_absolute_url(),
+            f"/accounts/{account.pk}/forwarding/",
+            endpoint.get_absolute_url(),
+            f"{endpoint.get_absolute_url()}deliveries/",
+            delivery.get_absolute_url(),
             "/password/change",
             "/password/change/done",
             invitation,
@@ -113,6 +119,33 @@ def paths(user, account, conversation):
             "/admin/messaging/message/",
         ],
     }
+
+
+def forwarded(account, conversation):
+    """An endpoint with a long address and everything that can be wrong, and a failed delivery."""
+    endpoint, _ = endpoints.add(account, LONG)
+    endpoints.rotate(endpoint)
+    CrmEndpoint.objects.update(failing_since=timezone.now(), failures=4)
+    endpoint.refresh_from_db()
+    delivery = Delivery.objects.create(
+        endpoint=endpoint,
+        type="message.received",
+        conversation=conversation,
+        body=b'{"type":"message.received","text":"' + b"x" * 500 + b'"}',
+        attempts=1,
+        is_out_of_order=True,
+    )
+    DeliveryAttempt.objects.create(
+        delivery=delivery,
+        url=LONG,
+        headers={"webhook-id": delivery.public_id},
+        started_at=timezone.now(),
+        duration=timedelta(seconds=1),
+        status=500,
+        answer="<html>" + "y" * 300,
+        error="HTTP 500",
+    )
+    return endpoint, delivery
 
 
 @pytest.fixture
