@@ -13,6 +13,7 @@ NAMES = [
     "accept",
     "backlog",
     "scale",
+    "api",
     "polls",
     "losses",
     "ledger_file",
