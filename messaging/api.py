@@ -48,6 +48,10 @@ KINDS = {
 }
 """The problem that each refusal of the outbox is."""
 
+REACTION_REFUSALS = [
+    KINDS[reason] for reason in (Reason.DISCONNECTED, Reason.WINDOW_CLOSED, Reason.REACTION)
+]
+
 _turn = threading.Lock()
 """SQLite has one writer, and threads that wait for it back off at random; these queue instead."""
 
@@ -191,7 +195,7 @@ def settle(request, message_id: str, payload: Outcome):
     "/messages/{message_id}/reaction",
     response={202: None},
     operation_id="react_to_message",
-    **access(Scope.SEND, KINDS[Reason.WINDOW_CLOSED], KINDS[Reason.REACTION]),
+    **access(Scope.SEND, *REACTION_REFUSALS),
 )
 def react(request, message_id: str, payload: Emoji):
     """Let the account react with one emoji, in place of its reaction before."""
@@ -204,7 +208,7 @@ def react(request, message_id: str, payload: Emoji):
     "/messages/{message_id}/reaction",
     response={202: None},
     operation_id="take_reaction_back",
-    **access(Scope.SEND, KINDS[Reason.WINDOW_CLOSED], KINDS[Reason.REACTION]),
+    **access(Scope.SEND, *REACTION_REFUSALS),
 )
 def take_reaction_back(request, message_id: str):
     with _refusals():

@@ -20,8 +20,8 @@ CONVERSATION_FIELDS = [
     "referral", "referral_at", "stopped_at", "started_at",
 ]  # fmt: skip
 MESSAGE_FIELDS = [
-    "mid", "mid_digest", "status", "text", "error", "timestamp", "change", "due_at", "lease",
-    "context", "reactions", "edit_number", "edited_at", "unsent_at",
+    "mid", "mid_digest", "status", "text", "error", "error_code", "timestamp", "change",
+    "due_at", "lease", "context", "reactions", "edit_number", "edited_at", "unsent_at",
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum, auto
+from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
@@ -96,6 +97,8 @@ def queue_reply(
     except IntegrityError:
         if answers:
             return Message.objects.get(answers=answers)
+        if not submission:
+            raise
         return Message.objects.get(conversation=conversation, submission=submission)
 
 
@@ -127,8 +130,11 @@ def queue_files(
                 submission=submission,
             )
         except IntegrityError:
-            first = uuid5(submission, "files 0")
-            return list(Message.objects.filter(conversation=conversation, submission=first))
+            if not submission:
+                raise
+            keys = _keys(submission, kept.files, _plain(text))
+            written = Message.objects.filter(conversation=conversation, submission__in=keys)
+            return list(written.order_by("pk"))
 
 
 @contextmanager
@@ -169,21 +175,43 @@ def queue_kept(
         _check_text(text)
     choices = _checked_choices(quick_replies, text)
     how = {"written_by": by, "tag": tag}
+    groups = uploads.grouped(kept.files)
+    keys = _keys(submission, kept.files, text)
     messages = []
-    with transaction.atomic(savepoint=False):
-        for n, group in enumerate(uploads.grouped(kept.files)):
-            own = submission and uuid5(submission, f"files {n}")
-            message = _write(conversation, submission=own, **how)
+    with transaction.atomic():
+        for key, group in zip(keys, groups, strict=False):
+            message = _write(conversation, submission=key, **how)
             Attachment.objects.bulk_create(
                 one.attachment(message, position) for position, one in enumerate(group)
             )
             messages.append(message)
         if text:
-            own = submission and uuid5(submission, text)
-            how |= {"text": text, "quick_replies": choices}
-            messages.append(_write(conversation, submission=own, **how))
+            how |= {"text": text, "quick_replies": choices, "submission": keys[-1]}
+            messages.append(_write(conversation, **how))
         media.adopt(kept.marks)
     return messages
+
+
+def check_account(account: Account) -> None:
+    """Whatever else is wrong with an account may pass, so its queue is kept.
+
+    Raises ReplyRefused.
+    """
+    if account.status == Account.Status.DISCONNECTED:
+        text = f"@{account.username} is disconnected. Connect it again to answer."
+        raise ReplyRefused(Reason.DISCONNECTED, text)
+
+
+def _keys(submission: UUID | None, files: Sequence[Checked], text: str) -> list[UUID | None]:
+    """One for each message that these become; another text or file in a form that the Back
+    button brought back is no second click."""
+    count = len(uploads.grouped(files)) + bool(text)
+    if not submission:
+        return [None] * count
+    content = sha256(text.encode())
+    for file in files:
+        content.update(sha256(file.data).digest())
+    return [uuid5(submission, f"{content.hexdigest()} {n}") for n in range(count)]
 
 
 def _plain(text: str) -> str:
@@ -230,10 +258,7 @@ def _checked_choice(choice: dict[str, str]) -> dict[str, str]:
 
 def _tag(conversation: Conversation, is_by_person: bool) -> str:
     """How Instagram will let it go out. Raises ReplyRefused when it would not."""
-    account = conversation.account
-    if account.status == Account.Status.DISCONNECTED:
-        text = f"@{account.username} is disconnected. Connect it again to answer."
-        raise ReplyRefused(Reason.DISCONNECTED, text)
+    check_account(conversation.account)
     if conversation.is_open:
         return ""
     if conversation.last_inbound_at is None:

@@ -285,7 +285,7 @@ def _confirm(board: Board, message: Message, told: Told) -> None:
     ):  # fmt: skip
         return
     message.mid, message.mid_digest = told.event.mid, told.digest
-    message.status, message.error = Status.SENT, ""
+    message.status, message.error, message.error_code = Status.SENT, "", ""
     message.timestamp = moment
     message.due_at = message.lease = None
     board.touch(message)

@@ -1,7 +1,9 @@
 """kill -9 at any moment: no accepted webhook is lost, and nothing is sent twice."""
 
 import json
+import os
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -162,10 +164,27 @@ def test_a_send_that_is_repeated_until_it_is_answered_makes_one_message(site, rn
     assert sorted(written) == sorted((f"wish {n}", answered[n]) for n in range(80))
 
 
-def test_killing_the_servers_main_process_alone_leaves_no_worker_of_it_behind(site):
-    import os
-    import signal
+def test_a_worker_that_is_told_to_stop_writes_down_what_it_had_called(site):
+    said = site.say("Hello")
+    query = f"SELECT id FROM conversations WHERE igsid = '{said['igsid']}'"
+    ((pk,),) = eventually(lambda: site.rows(query))
+    site.control("faults", method="DELETE")
+    site.control("settings", echo="none")
+    site.control("faults", endpoint="messages", latency=4, text="slowly", times=1)
+    thread = f"/conversations/{pk}/"
+    assert site.submit(thread, f"{thread}reply", text="slowly").status_code == 302
+    query = "SELECT status FROM messages WHERE text = 'slowly'"
+    eventually(lambda: site.rows(query) == [("sending",)])
+    time.sleep(1)
+    site.kill(site.worker, signal.SIGTERM)
+    try:
+        assert site.rows(query) == [("sent",)]
+    finally:
+        site.control("settings", echo="after")
+        site.start_worker()
 
+
+def test_killing_the_servers_main_process_alone_leaves_no_worker_of_it_behind(site):
     group = site.web.pid
     os.kill(site.web.pid, signal.SIGKILL)
     site.web.wait()

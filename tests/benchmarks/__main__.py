@@ -16,6 +16,8 @@ NAMES = [
     "api",
     "polls",
     "losses",
+    "sending",
+    "sends",
     "ledger_file",
     "lists",
     "derive",

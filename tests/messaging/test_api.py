@@ -140,7 +140,7 @@ class TestConversations:
             )  # fmt: skip
         ask("get", "/conversations")
         for limit in (1, 20):
-            with django_assert_max_num_queries(6):
+            with django_assert_max_num_queries(7):
                 answer = ask("get", f"/conversations?limit={limit}").json()
             assert len(answer["conversations"]) == limit
             assert all(one["last_message"]["text"] for one in answer["conversations"])
@@ -205,7 +205,7 @@ class TestMessages:
     def test_as_many_queries_for_many_as_for_few(self, ask, thread, django_assert_max_num_queries):
         ask("get", "/conversations")
         for limit in (1, 4):
-            with django_assert_max_num_queries(5):
+            with django_assert_max_num_queries(6):
                 path = f"/conversations/{thread.pk}/messages?limit={limit}"
                 assert len(ask("get", path).json()["messages"]) == limit
 
