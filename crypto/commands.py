@@ -59,7 +59,9 @@ def make_backup(command: BaseCommand, purpose: str, options: dict) -> Path | Non
     try:
         path = backup.make(purpose, options["backup_dir"])
     except backup.BackupFailed as exc:
-        raise stop(f"{exc}\nNothing was changed.") from None
+        raise stop(
+            f"{exc}\nNothing was changed. Make one by other means and go on with --no-backup."
+        ) from None
     command.stdout.write(f"Backup: {path}")
     return path
 
