@@ -10,6 +10,7 @@ from . import (
     confirming,
     deletion,
     history,
+    housekeeping,
     inbound,
     ledger,
     media,
@@ -65,6 +66,12 @@ def prune() -> None:
     """Delete webhooks older than WEBHOOK_RETENTION_DAYS, and files than MEDIA_RETENTION_DAYS."""
     ledger.prune()
     media.prune()
+
+
+@db_periodic_task(crontab(hour="4", minute="50"))
+def tidy() -> None:
+    """Delete ended logins, old login attempts and links that nobody can use any more."""
+    housekeeping.tidy()
 
 
 @db_periodic_task(crontab(hour="3", minute="20"))
