@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import tarfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,8 @@ from tests.rotation.installation import NEW, OLD, OTHER, fingerprint
 from . import acts
 
 pytestmark = pytest.mark.processes
+
+OPERATOR = (Path(__file__).parents[2] / "docs" / "operator.md").read_text()
 
 MEANWHILE = {"messages"}
 """Tables in which a restore changes something, unless told that nothing was sent since."""
@@ -173,6 +177,25 @@ def test_into_the_other_kind_it_is_refused_and_the_way_is_shown(filled, empty, a
     assert done.code == 1
     assert "The backup is of SQLite, and the database here is PostgreSQL" in done.err
     assert empty.is_empty()
+
+
+@pytest.mark.skipif(not IS_POSTGRES, reason="there is one kind of database here")
+def test_the_way_to_the_other_kind_that_is_shown_carries_all_over(empty, tmp_path):
+    (section,) = re.findall(r"### From SQLite to PostgreSQL\n(.*?)\n## ", OPERATOR, re.DOTALL)
+    blocks = re.findall(r"```\n(.*?)```", section.replace("\\\n", ""), re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    dump, migrate, load, check = [line.split()[2:] for line in lines]
+    sqlite = {"DATABASE_URL": f"sqlite:///{tmp_path}/site.db"}
+    assert empty.run(acts.fill, 3, ring=(OLD,), **sqlite).code == 0
+    rows = str(tmp_path / "rows.jsonl")
+    done = empty.manage(*[rows if word == "rows.jsonl" else word for word in dump], **sqlite)
+    assert done.code == 0, done.err
+    for command in (migrate, [load[0], rows], check):
+        done = empty.manage(*command)
+        assert done.code == 0, done.err
+    assert len(empty.tokens_under(OLD)) == 3
+    assert empty.execute("SELECT count(*) FROM messages") == [(24,)]
+    assert empty.execute("SELECT body FROM webhook_events") == [(b'{"\x00\xff not UTF-8"}',)]
 
 
 def test_a_file_that_goes_meanwhile_is_no_error(used, empty):
