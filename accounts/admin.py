@@ -1,7 +1,17 @@
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 
-from .models import Account, ConnectAttempt, DeletionRequest, Invitation, Membership, User
+from . import api_keys
+from .models import (
+    Account,
+    ApiKey,
+    ConnectAttempt,
+    DeletionRequest,
+    IdempotentRequest,
+    Invitation,
+    Membership,
+    User,
+)
 
 admin.site.register(User, UserAdmin)
 
@@ -71,6 +81,53 @@ class MembershipAdmin(admin.ModelAdmin):
     list_select_related = ["user", "account"]
     search_fields = ["user__username", "account__username", "=account__id"]
     autocomplete_fields = ["user", "account"]
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(admin.ModelAdmin):
+    """Made on its user's page, which shows the key once; here it is looked up and revoked."""
+
+    exclude = ["digest"]
+    list_display = ["name", "beginning", "user", "created_at", "expires_at", "last_used_at",
+                    "revoked_at"]  # fmt: skip
+    list_filter = [("revoked_at", admin.EmptyFieldListFilter), "is_limited"]
+    list_select_related = ["user"]
+    search_fields = ["name", "user__username", "=beginning"]
+    date_hierarchy = "created_at"
+    actions = ["revoke"]
+
+    @admin.action(description="Revoke the chosen keys")
+    def revoke(self, request, queryset):
+        ended = sum(api_keys.revoke(key) for key in queryset)
+        self.message_user(request, f"{ended} API key{'' if ended == 1 else 's'} revoked.")
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False  # Revoked, it stays as evidence.
+
+
+@admin.register(IdempotentRequest)
+class IdempotentRequestAdmin(admin.ModelAdmin):
+    """What is answered to a program that sends the same again; kept for a day."""
+
+    list_display = ["caller", "key", "status", "created_at", "leased_until"]
+    list_filter = ["status"]
+    search_fields = ["=caller", "=key"]
+    date_hierarchy = "created_at"
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False  # The same request would then do its work twice.
 
 
 @admin.register(DeletionRequest)

@@ -23,7 +23,7 @@ from crypto.models import SecurityEvent
 from .instagram_errors import InstagramError
 
 if TYPE_CHECKING:
-    from .models import Account, User
+    from .models import Account, ApiKey, User
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +79,18 @@ def token_not_refreshed(account: "Account", exc: InstagramError) -> None:
     _record_now_and_then(
         Kind.REFRESH_FAILED, REFRESH_FAILED_EVERY, account, reason=str(exc), **codes
     )
+
+
+def api_key_made(key: "ApiKey") -> None:
+    """Belongs into the transaction that stores the key."""
+    reach = [account.pk for account in key.accounts.all()] if key.is_limited else "all"
+    expires_at = key.expires_at.isoformat()
+    _record(Kind.API_KEY_MADE, _key(key), scopes=key.scopes, accounts=reach, expires_at=expires_at)
+
+
+def api_key_revoked(key: "ApiKey") -> None:
+    """Belongs into the transaction that ends the key."""
+    _record(Kind.API_KEY_REVOKED, _key(key))
 
 
 def logged_in(user: "User", **kwargs: Any) -> None:
@@ -142,6 +154,10 @@ def _record(kind: SecurityEvent.Kind, subject: str, **details: Any) -> None:
 
 def _name(account: "Account") -> str:
     return f"account {account.pk} @{account.username}"
+
+
+def _key(key: "ApiKey") -> str:
+    return f"API key {key.pk} of {key.user.get_username()}: {key.name}"
 
 
 def _printable(text: str) -> str:

@@ -1,11 +1,69 @@
+from datetime import timedelta
+
 from django import forms
 from django.contrib.auth.forms import UserCreationForm
 
-from .models import Role, User
+from . import api_keys
+from .api_keys import FOR_PASSWORD, LIFETIME
+from .models import Account, ApiKey, Role, Scope, User
 
 
 class InvitationForm(forms.Form):
     role = forms.ChoiceField(choices=Role, initial=Role.MEMBER)
+
+
+class ApiKeyForm(forms.Form):
+    name = forms.CharField(
+        max_length=100, label="What uses it", help_text="Such as the name of your CRM."
+    )
+    scopes = forms.MultipleChoiceField(
+        choices=Scope,
+        initial=list(FOR_PASSWORD),
+        widget=forms.CheckboxSelectMultiple,
+        label="What it may do",
+    )
+    reach = forms.ChoiceField(
+        choices=[
+            ("all", "All my accounts, also later ones"),
+            ("chosen", "Only those ticked below"),
+        ],
+        initial="all",
+        widget=forms.RadioSelect,
+        label="Which accounts it reaches",
+    )
+    accounts = forms.ModelMultipleChoiceField(
+        Account.objects.none(),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        label="The accounts",
+    )
+    days = forms.TypedChoiceField(
+        choices=[(7, "7 days"), (30, "30 days"), (90, "90 days"), (365, "a year")],
+        coerce=int,
+        initial=LIFETIME.days,
+        label="It works for",
+    )
+
+    def __init__(self, user, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.user = user
+        self.fields["accounts"].queryset = Account.objects.for_user(user)
+
+    def clean(self):
+        chosen = self.cleaned_data.get("accounts")
+        if self.cleaned_data.get("reach") == "chosen" and not chosen and not self.errors:
+            self.add_error("accounts", "Tick at least one, or let it reach all.")
+        return self.cleaned_data
+
+    def make(self) -> tuple[ApiKey, str]:
+        data = self.cleaned_data
+        return api_keys.make(
+            self.user,
+            data["name"],
+            scopes=data["scopes"],
+            accounts=data["accounts"] if data["reach"] == "chosen" else None,
+            lifetime=timedelta(days=data["days"]),
+        )
 
 
 class NewColleagueForm(UserCreationForm):

@@ -4,12 +4,46 @@ Django's middleware and login views stay as they are. To them `session_key` is t
 value; inside, `_session_key` is the row's key, as in the class below this one.
 """
 
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from django.contrib.auth import (
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    SESSION_KEY,
+    get_user,
+)
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.utils import timezone
 
 from crypto import bearer_tokens
 
+if TYPE_CHECKING:
+    from .models import User
+
 AUDIENCE = "web-session"
+
+LIFETIME = timedelta(days=1)
+"""Of a session outside of any browser; what runs longer takes an API key."""
+
+
+def begin_for(user: "User") -> tuple[str, int]:
+    """A session of `user` outside of any browser: its token, and for how many seconds it lasts."""
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.set_expiry(LIFETIME)
+    session.save()
+    return session.session_key, LIFETIME // timedelta(seconds=1)
+
+
+def user_of(token: str) -> "User | None":
+    """Whose session the token names, while it goes on and its user is active."""
+    # Not put in place of a request's own session: that one would be sent back as a cookie.
+    user = get_user(SimpleNamespace(session=SessionStore(token)))
+    return user if user.is_authenticated else None
 
 
 class SessionStore(DatabaseStore):

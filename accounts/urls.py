@@ -1,7 +1,7 @@
 from django.contrib.auth import views as auth
 from django.urls import path
 
-from . import views
+from . import key_views, views
 
 urlpatterns = [
     path("login", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
@@ -26,6 +26,8 @@ urlpatterns = [
     path("accounts/connect", views.connect, name="connect"),
     path("accounts/invitation", views.invitation, name="invitation"),
     path("accounts/invitations/<slug:secret>", views.invitation_link, name="invitation_link"),
+    path("accounts/keys", key_views.keys, name="api_keys"),
+    path("accounts/keys/<int:pk>/revoke", key_views.revoke, name="api_key_revoke"),
     path("accounts/<slug:pk>/", views.account, name="account"),
     path("accounts/<slug:pk>/reconnect", views.connect, name="reconnect"),
     path("accounts/<slug:pk>/subscribe", views.subscribe, name="subscribe"),

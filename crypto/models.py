@@ -228,6 +228,8 @@ class SecurityEvent(models.Model):
         REFRESH_FAILED = "refresh_failed", "Token could not be refreshed"
         LOGGED_IN = "logged_in", "Login"
         LOGIN_FAILED = "login_failed", "Login failed"
+        API_KEY_MADE = "api_key_made", "API key made"
+        API_KEY_REVOKED = "api_key_revoked", "API key revoked"
         EXPORTED = "exported", "Security events exported"
 
     at = models.DateTimeField(default=timezone.now, db_index=True)

@@ -143,7 +143,11 @@ elif queue.scheme in ("redis", "rediss"):
 else:
     queue_backend = {
         "huey_class": "huey.PostgresHuey",
-        "connection": {"dsn": task_queue_url, "create_tables": False},
+        "connection": {
+            "dsn": task_queue_url,
+            "create_tables": False,
+            "options": "-c synchronous_commit=off",  # As on SQLite: a lost hint costs a minute.
+        },
     }
 HUEY = queue_backend | {
     "name": "instamsg",
@@ -176,10 +180,12 @@ INSTALLED_APPS = [
     "huey.contrib.djhuey",
     "axes",
     "csp",
+    "ninja",  # Its documentation page then loads nothing from elsewhere.
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
+    "accounts.api_middleware.ApiMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -262,6 +268,9 @@ AXES_LOCKOUT_TEMPLATE = "registration/locked_out.html"
 AXES_HTTP_RESPONSE_CODE = 429
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
+
+API_RATE_LIMIT = env.int("API_RATE_LIMIT", default=6000)
+"""Requests a minute, for each API key or user: Instagram takes a hundred messages a second."""
 
 # --- What browsers may do -------------------------------------------------------------------------
 

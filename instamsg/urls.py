@@ -2,11 +2,13 @@ from django.contrib import admin
 from django.urls import include, path
 
 from . import health
+from .api import api
 
 urlpatterns = [
     path("", include("messaging.urls")),
     path("", include("accounts.urls")),
     path("admin/", admin.site.urls),
+    path("api/v1/", api.urls),
     path("livez", health.livez),
     path("readyz", health.readyz),
 ]

@@ -9,10 +9,13 @@ from .models import (
     InboundEvent,
     Message,
     MissingMessage,
+    Rule,
+    RuleSettings,
     SenderAction,
     SendingPace,
     WebhookEvent,
 )
+from .rule_forms import RuleForm, RuleSettingsForm
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -109,7 +112,7 @@ class FileToDeleteAdmin(ReadOnlyAdmin):
 @admin.register(Conversation)
 class ConversationAdmin(ReadOnlyAdmin):
     list_display = ["title", "account", "igsid", "last_message_at", "last_inbound_at"]
-    list_filter = ["account"]
+    list_filter = ["automation", "account"]
     list_select_related = ["account"]
     search_fields = ["=igsid", "username", "name", "account__username"]
     date_hierarchy = "last_message_at"
@@ -158,3 +161,26 @@ class SenderActionAdmin(ReadOnlyAdmin):
     list_select_related = ["conversation", "message"]
     search_fields = ["=message__public_id"]
     date_hierarchy = "created_at"
+
+
+@admin.register(Rule)
+class RuleAdmin(admin.ModelAdmin):
+    form = RuleForm
+    fields = ["account", "position", *RuleForm.Meta.fields]
+    list_display = ["name", "account", "kind", "position", "is_enabled", "starts_on", "ends_on"]
+    list_filter = ["is_enabled", "kind", "account"]
+    list_select_related = ["account"]
+    ordering = ["account", "position", "pk"]
+    search_fields = ["name", "account__username", "=account__id"]
+    autocomplete_fields = ["account"]
+
+
+@admin.register(RuleSettings)
+class RuleSettingsAdmin(admin.ModelAdmin):
+    form = RuleSettingsForm
+    fields = ["account", *RuleSettingsForm.Meta.fields]
+    list_display = ["account", "time_zone", "silence_hours"]
+    list_filter = ["time_zone"]
+    list_select_related = ["account"]
+    search_fields = ["account__username", "=account__id"]
+    autocomplete_fields = ["account"]

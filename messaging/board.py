@@ -17,11 +17,11 @@ ECHO_TOLERANCE = timedelta(minutes=15)
 
 CONVERSATION_FIELDS = [
     "change", "last_message_at", "last_inbound_at", "last_inbound_change", "seen_at",
-    "referral", "referral_at",
+    "referral", "referral_at", "stopped_at", "started_at",
 ]  # fmt: skip
 MESSAGE_FIELDS = [
-    "mid", "mid_digest", "status", "text", "error", "timestamp", "change", "due_at", "lease",
-    "context", "reactions", "edit_number", "edited_at", "unsent_at",
+    "mid", "mid_digest", "status", "text", "error", "error_code", "timestamp", "change",
+    "due_at", "lease", "context", "reactions", "edit_number", "edited_at", "unsent_at",
 ]  # fmt: skip
 
 
@@ -59,6 +59,7 @@ class Board:
             bytes(m.mid_digest): m for m in Message.objects.filter(mid_digest__in=digests)
         }
         self.new: dict[bytes, Message] = {}
+        self.arrived: list[Message] = []
         self.named: set[bytes] = set()
         self.moved: set[int] = set()
         self.attachments: list[Attachment] = []

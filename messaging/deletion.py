@@ -36,6 +36,7 @@ def what_would_go(account: Account) -> dict[str, int]:
         "conversations": account.conversations.count(),
         "messages": account.messages.count(),
         "files": attachments.count() + pictures.count(),
+        "rules": account.rules.count(),
         "members": account.memberships.count(),
     }
 

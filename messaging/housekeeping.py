@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from django.db.models import QuerySet
 
-from accounts import leftovers, token_alerts, token_watch
+from accounts import idempotency, leftovers, token_alerts, token_watch
 from crypto import census
 from crypto.fields import count_stored_values
 
@@ -52,6 +52,7 @@ LEFTOVERS = (
 JOBS = (
     Job("old webhooks", "deleted", ledger.prune, lambda: ledger.old().count()),
     Job("old files", "let go", media.prune, lambda: media.old().count()),
+    Job("old API requests", "deleted", idempotency.prune, lambda: idempotency.old().count()),
     *LEFTOVERS,
     Job("access tokens", "refreshed", token_watch.refresh_due, lambda: token_watch.due().count()),
     Job("owners of troubled accounts", "told", token_alerts.send, lambda: len(token_alerts.due())),

@@ -1,6 +1,7 @@
 """Answers are written down here first; a worker sends them from there."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -12,7 +13,7 @@ from django.utils import timezone
 from accounts.models import Account, User
 
 from . import media, uploads, wire
-from .models import Attachment, Conversation, Message
+from .models import Attachment, Conversation, Message, Rule
 
 MAX_BYTES = 1000
 """Instagram counts UTF-8 bytes, not characters (Send API, 4.1)."""
@@ -38,6 +39,8 @@ def queue_reply(
     quick_replies: Sequence[dict[str, str]] = (),
     is_by_person: bool = False,
     submission: UUID | None = None,
+    rule: Rule | None = None,
+    answers: Message | None = None,
 ) -> Message:
     """Write `text` down as the next message of the conversation, to be sent by a worker.
 
@@ -47,6 +50,8 @@ def queue_reply(
         is_by_person: a person wrote it, so it may go out until 7 days after the customer wrote.
         submission: the form that was filled in: the same text from the same form, a second
             click, gives the message of the first.
+        rule, answers: the rule that wrote it by itself, and the message that it answers; a second
+            answer to the same one gives the first.
 
     Raises ReplyRefused.
     """
@@ -56,11 +61,17 @@ def queue_reply(
     tag = _tag(conversation, is_by_person)
     if submission:  # Another text from a form that the Back button brought back is a new message.
         submission = uuid5(submission, text)
-    how = {"written_by": by, "submission": submission, "tag": tag}
+    how = {
+        "written_by": by, "submission": submission, "tag": tag, "rule": rule, "answers": answers,
+    }  # fmt: skip
     try:
         with transaction.atomic():
             return _write(conversation, text=text, quick_replies=choices, **how)
     except IntegrityError:
+        if answers:
+            return Message.objects.get(answers=answers)
+        if not submission:
+            raise
         return Message.objects.get(conversation=conversation, submission=submission)
 
 
@@ -88,27 +99,50 @@ def queue_files(
     except uploads.NotTaken as exc:
         raise ReplyRefused(str(exc)) from None
     how = {"written_by": by, "tag": tag}
+    groups = uploads.grouped(checked)
+    keys = _keys(submission, checked, text, len(groups) + bool(text))
     marks = media.write({one.name: one.data for one in checked})
     try:
         with transaction.atomic():
             messages = []
-            for n, group in enumerate(uploads.grouped(checked)):
-                own = submission and uuid5(submission, f"files {n}")
-                message = _write(conversation, submission=own, **how)
+            for key, group in zip(keys, groups, strict=False):
+                message = _write(conversation, submission=key, **how)
                 Attachment.objects.bulk_create(
                     one.attachment(message, position) for position, one in enumerate(group)
                 )
                 messages.append(message)
             if text:
-                own = submission and uuid5(submission, text)
-                how |= {"text": text, "quick_replies": choices}
-                messages.append(_write(conversation, submission=own, **how))
+                how |= {"text": text, "quick_replies": choices, "submission": keys[-1]}
+                messages.append(_write(conversation, **how))
             media.adopt(marks)
             return messages
     except IntegrityError:
         media.abandon(marks)
-        first = uuid5(submission, "files 0")
-        return list(Message.objects.filter(conversation=conversation, submission=first))
+        if not submission:
+            raise
+        written = Message.objects.filter(conversation=conversation, submission__in=keys)
+        return list(written.order_by("pk"))
+
+
+def check_account(account: Account) -> None:
+    """Whatever else is wrong with an account may pass, so its queue is kept.
+
+    Raises ReplyRefused.
+    """
+    if account.status == Account.Status.DISCONNECTED:
+        raise ReplyRefused(f"@{account.username} is disconnected. Connect it again to answer.")
+
+
+def _keys(
+    submission: UUID | None, files: Sequence[uploads.Checked], text: str, count: int
+) -> list[UUID | None]:
+    """What tells a second click from other files, or another text, in a form that came back."""
+    if not submission:
+        return [None] * count
+    content = sha256(text.encode())
+    for file in files:
+        content.update(sha256(file.data).digest())
+    return [uuid5(submission, f"{content.hexdigest()} {n}") for n in range(count)]
 
 
 def _plain(text: str) -> str:
@@ -151,9 +185,7 @@ def _checked_choice(choice: dict[str, str]) -> dict[str, str]:
 
 def _tag(conversation: Conversation, is_by_person: bool) -> str:
     """How Instagram will let it go out. Raises ReplyRefused when it would not."""
-    account = conversation.account
-    if account.status == Account.Status.DISCONNECTED:
-        raise ReplyRefused(f"@{account.username} is disconnected. Connect it again to answer.")
+    check_account(conversation.account)
     if conversation.is_open:
         return ""
     if conversation.last_inbound_at is None:

@@ -16,8 +16,8 @@ NOT_FOUND = (
     "arrived."
 )
 FIELDS = [
-    "mid", "mid_digest", "status", "text", "error", "timestamp", "change", "due_at", "lease",
-    "reactions", "edit_number", "edited_at", "unsent_at",
+    "mid", "mid_digest", "status", "text", "error", "error_code", "timestamp", "change",
+    "due_at", "lease", "reactions", "edit_number", "edited_at", "unsent_at",
 ]  # fmt: skip
 FIRST_LOOK = timedelta(seconds=30)
 """How long an echo has to settle what is not confirmed, before the conversation is read."""
@@ -59,7 +59,8 @@ def _name(ours: Message, mid: str, digest: bytes, twin: Message | None, change: 
     if twin:
         _become(ours, twin, change)
     ours.mid, ours.mid_digest, ours.status = mid, digest, Status.SENT
-    ours.error, ours.change, ours.due_at, ours.lease = "", change, None, None
+    ours.error, ours.error_code = "", ""
+    ours.change, ours.due_at, ours.lease = change, None, None
     Message.objects.write([ours], FIELDS)
     if stranger:
         stranger.save(force_insert=True)
@@ -101,7 +102,7 @@ def _become(ours: Message, twin: Message, change: int) -> None:
 
 def failed(message: Message, error: str, code: str = "") -> bool:
     """Nothing of it will be sent any more."""
-    return move(message, Status.SENDING, **_over(Status.FAILED, error), error_code=code)
+    return move(message, Status.SENDING, **_over(Status.FAILED, error, code))
 
 
 def unconfirmed(message: Message, why: str = NOT_CONFIRMED) -> bool:
@@ -110,11 +111,12 @@ def unconfirmed(message: Message, why: str = NOT_CONFIRMED) -> bool:
     return move(message, Status.SENDING, attempts=0, **changes)
 
 
-def requeue(message: Message, delay: timedelta, why: str, code: str = "") -> bool:
+def requeue(
+    message: Message, delay: timedelta, why: str, code: str = "", **changes: object
+) -> bool:
     """Nothing was sent: it is tried again after `delay`."""
-    due_at = timezone.now() + delay
-    changes = {"status": Status.QUEUED, "due_at": due_at, "lease": None, "error": why}
-    return move(message, Status.SENDING, error_code=code, **changes)
+    changes |= _over(Status.QUEUED, why, code) | {"due_at": timezone.now() + delay}
+    return move(message, Status.SENDING, **changes)
 
 
 def mark(message: Message, *, arrived: bool) -> bool:
@@ -137,5 +139,5 @@ def move(message: Message, was: str, **changes: object) -> bool:
         return row.update(change=change, **changes) == 1
 
 
-def _over(status: str, error: str) -> dict[str, object]:
-    return {"status": status, "error": error, "due_at": None, "lease": None}
+def _over(status: str, error: str, code: str = "") -> dict[str, object]:
+    return {"status": status, "error": error, "error_code": code, "due_at": None, "lease": None}

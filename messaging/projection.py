@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from . import media
+from . import automation, matching, media
 from .board import ECHO_TOLERANCE, Board, Told
 from .models import (
     Attachment,
@@ -42,6 +42,7 @@ def project(told: list[Told]) -> list[str]:
         reasons[n] = HANDLERS[told[n].event.kind](board, told[n])
     _catch_up(board)
     board.save()
+    automation.answer(board.arrived)
     return reasons
 
 
@@ -115,8 +116,11 @@ def _content(board: Board, told: Told) -> str:
             media.attachment(message, position, item)
             for position, item in enumerate(event.attachments)
         ]
-        if not message.is_out and not told.is_old:
-            conversation.last_inbound_change = board.note(conversation)
+        if not message.is_out:
+            _note_wish(conversation, message)
+            if not told.is_old:
+                conversation.last_inbound_change = board.note(conversation)
+                board.arrived.append(message)
     elif message.unsent_at:
         board.unsent.add(digest)  # Its body came late, and must not stay.
     elif message.is_from_here and event.kind == Kind.ECHO:
@@ -281,7 +285,7 @@ def _confirm(board: Board, message: Message, told: Told) -> None:
     ):  # fmt: skip
         return
     message.mid, message.mid_digest = told.event.mid, told.digest
-    message.status, message.error = Status.SENT, ""
+    message.status, message.error, message.error_code = Status.SENT, "", ""
     message.timestamp = moment
     message.due_at = message.lease = None
     board.touch(message)
@@ -313,6 +317,14 @@ def _note_times(board: Board, conversation: Conversation, message: Message) -> N
         conversation.last_inbound_at = _later(inbound, message.timestamp)
     if (last, inbound) != (conversation.last_message_at, conversation.last_inbound_at):
         board.note(conversation)
+
+
+def _note_wish(conversation: Conversation, message: Message) -> None:
+    """The customer wants no automatic replies, or wants them again."""
+    if matching.is_stop(message.text):
+        conversation.stopped_at = _later(conversation.stopped_at, message.timestamp)
+    elif matching.is_start(message.text):
+        conversation.started_at = _later(conversation.started_at, message.timestamp)
 
 
 def _came_by(

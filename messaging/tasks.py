@@ -3,7 +3,7 @@
 from huey import crontab
 from huey.contrib.djhuey import db_periodic_task
 
-from accounts import token_alerts, token_watch
+from accounts import idempotency, rate_limits, token_alerts, token_watch
 from crypto import census
 
 from . import (
@@ -63,9 +63,14 @@ def look_for_gaps() -> None:
 
 @db_periodic_task(crontab(minute="40"))
 def prune() -> None:
-    """Delete webhooks older than WEBHOOK_RETENTION_DAYS, and files than MEDIA_RETENTION_DAYS."""
+    """Delete webhooks older than WEBHOOK_RETENTION_DAYS, and files than MEDIA_RETENTION_DAYS.
+
+    And what is remembered of callers of the API.
+    """
     ledger.prune()
     media.prune()
+    idempotency.prune()
+    rate_limits.forget()
 
 
 @db_periodic_task(crontab(hour="4", minute="50"))

@@ -1,6 +1,6 @@
 from django.urls import path, re_path
 
-from . import account_views, media_views, views
+from . import account_views, media_views, rule_views, views
 
 urlpatterns = [
     path("", views.inbox, name="inbox"),
@@ -18,6 +18,18 @@ urlpatterns = [
     path("accounts/<slug:pk>/health", account_views.health, name="account_health"),
     path("accounts/<slug:pk>/history", account_views.look_for_missed, name="look_for_missed"),
     path("accounts/<slug:pk>/delete", account_views.delete, name="account_delete"),
+    path("accounts/<slug:pk>/rules", rule_views.rules, name="rules"),
+    path("accounts/<slug:pk>/rules/new", rule_views.add, name="rule_add"),
+    path("accounts/<slug:pk>/rules/settings", rule_views.settings, name="rule_settings"),
+    path("rules/<int:pk>/", rule_views.edit, name="rule"),
+    path("rules/<int:pk>/delete", rule_views.delete, name="rule_delete"),
+    re_path(r"^rules/(?P<pk>\d{1,18})/(?P<state>on|off)$", rule_views.switch, name="rule_switch"),
+    re_path(r"^rules/(?P<pk>\d{1,18})/(?P<direction>up|down)$", rule_views.move, name="rule_move"),
+    re_path(
+        r"^conversations/(?P<pk>\d{1,18})/automation/(?P<state>on|paused)$",
+        rule_views.in_conversation,
+        name="automation",
+    ),
     path("conversations/<int:pk>/picture", media_views.picture, name="picture"),
     path("media/offered/<str:token>", media_views.offered, name="offered_media"),
     path("media/<slug:public_id>", media_views.attachment, name="media"),

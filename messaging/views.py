@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts.models import Account
 
-from . import inbound, ledger, outbox, outcomes, sender_actions, signatures, wire
+from . import automation, inbound, ledger, outbox, outcomes, sender_actions, signatures, wire
 from .forms import ReplyForm
 from .models import Conversation, Message, SenderAction
 
@@ -219,6 +219,7 @@ def _conversation_page(request, conversation, form, status=200):
         "emoji": EMOJI,
         "has_earlier": len(latest) > PAGE,
         "is_latest": not before,
+        "has_automation": automation.is_used_by(conversation),
     }
     return render(request, "messaging/conversation.html", context, status=status)
 

@@ -55,3 +55,15 @@ def test_each_dependency_is_pinned_and_explained():
     for line in lines:
         if line and not line.startswith("#"):
             assert re.fullmatch(r"[\w\[\],-]+==[\w.]+\s+# .{10,}", line), line
+
+
+def test_every_problem_of_the_api_is_explained():
+    from accounts import api, problems
+    from accounts.problems import Kind
+
+    text = (ROOT / "docs" / "api.md").read_text()
+    kinds = {kind for module in (api, problems) for kind in vars(module).values()
+             if isinstance(kind, Kind)}  # fmt: skip
+    assert len(kinds) > 10
+    for kind in kinds:
+        assert f"| {kind.status} | `{kind.name}` |" in text, kind

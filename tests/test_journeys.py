@@ -72,6 +72,25 @@ def test_a_message_typed_on_the_shops_own_phone_appears(site, thread):
     eventually(lambda: "From phone" in site.get(thread).text)
 
 
+def test_a_rule_made_on_the_page_answers_on_the_phone_once(site):
+    ((account,),) = site.rows("SELECT id FROM accounts")
+    page = f"/accounts/{account}/rules/new"
+    fields = {"name": "Prices", "kind": "keyword", "words": "price", "text": "From 40 euros."}
+    made = site.submit(page, page, **fields, cooldown_minutes="0", is_enabled="on")
+    assert made.status_code == 302
+    site.control("settings", duplicates=2)
+    site.say("What is the price?", customer="jonas.outdoors")
+    eventually(lambda: [text for text in site.sent_by_api() if "From 40 euros." in text])
+    site.control("flush")
+    site.control("settings", duplicates=0)
+    site.manage("replay_webhooks", "--all")
+    site.say("Thank you", customer="jonas.outdoors")
+    eventually(lambda: not site.rows("SELECT 1 FROM webhook_events WHERE state = 'pending'"))
+    automatic = [text for text in site.sent_by_api() if "From 40 euros." in text]
+    assert len(automatic) == 1
+    assert automatic[0].startswith("This is an automatic reply.")
+
+
 def test_cancelling_at_instagram_ends_on_a_page_that_says_so(site):
     to_instagram = site.submit("/accounts/", "/accounts/connect").headers["Location"]
     state = to_instagram.split("state=")[1].split("&")[0]

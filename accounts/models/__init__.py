@@ -11,8 +11,10 @@ from .accounts import (
     User,
     new_account_id,
 )
+from .api_keys import ApiKey, Scope
 from .deletions import DeletionRequest
 from .digests import digest
+from .idempotent import IdempotentRequest
 from .one_time import ConnectAttempt, Invitation
 
 __all__ = [
@@ -20,11 +22,14 @@ __all__ = [
     "REFRESHABLE_AFTER",
     "Account",
     "AccountQuerySet",
+    "ApiKey",
     "ConnectAttempt",
     "DeletionRequest",
+    "IdempotentRequest",
     "Invitation",
     "Membership",
     "Role",
+    "Scope",
     "TokenUnreadable",
     "User",
     "digest",

@@ -28,6 +28,9 @@ REFRESHABLE_AFTER = timedelta(hours=24)
 class User(AbstractUser):
     """A person who signs in to this site."""
 
+    only_accounts: frozenset[str] | None = None
+    """The accounts that the API key of this request is limited to; None: all of the user's."""
+
     class Meta:
         db_table = "users"
 
@@ -47,7 +50,10 @@ def new_account_id() -> str:
 class AccountQuerySet(models.QuerySet):
     def for_user(self, user: User) -> "AccountQuerySet":
         mine = Membership.objects.filter(account=OuterRef("pk"), user=user)
-        return self.filter(Exists(mine), deletion=None)
+        accounts = self.filter(Exists(mine), deletion=None)
+        # Here, where every query for a user begins: no endpoint can forget the limit.
+        limit = user.only_accounts
+        return accounts if limit is None else accounts.filter(pk__in=limit)
 
     def worth_trying(self) -> "AccountQuerySet":
         """Those that may send, as far as is known.

@@ -6,6 +6,7 @@ from .history import HistorySync, MissingMessage
 from .ledger import InboundEvent, State, WebhookEvent
 from .messages import Message, new_message_id
 from .outbox import SenderAction, SendingPace
+from .rules import Rule, RuleSettings, settings_of
 
 __all__ = [
     "PERSON_WANTED",
@@ -16,6 +17,8 @@ __all__ = [
     "InboundEvent",
     "Message",
     "MissingMessage",
+    "Rule",
+    "RuleSettings",
     "SenderAction",
     "SendingPace",
     "State",
@@ -23,4 +26,5 @@ __all__ = [
     # The first migration names these two.
     "new_attachment_id",
     "new_message_id",
+    "settings_of",
 ]

@@ -85,6 +85,11 @@ class Conversation(models.Model):
     every account that they write to.
     """
 
+    class Automation(models.TextChoices):
+        ON = "on", "as the rules say"
+        PAUSED = "paused", "paused by the team"
+        STOPPED = "stopped", "stopped: it looked like one machine answering another"
+
     account = models.ForeignKey(Account, models.CASCADE, related_name="conversations")
     igsid = models.CharField(max_length=64)
     username = models.CharField(max_length=255, blank=True)
@@ -109,6 +114,10 @@ class Conversation(models.Model):
     seen_at = models.DateTimeField(null=True, help_text="When the customer last read the thread.")
     referral = models.JSONField(default=dict, help_text="The ad, product or link they came by.")
     referral_at = models.DateTimeField(null=True)
+    automation = models.CharField(max_length=16, choices=Automation, default=Automation.ON)
+    # Two times, of which the later one counts: events may come in any order.
+    stopped_at = models.DateTimeField(null=True, help_text="When the customer last wrote STOP.")
+    started_at = models.DateTimeField(null=True, help_text="When the customer last wrote START.")
     # By change number, not by time: a message may arrive long after it was written.
     last_inbound_change = models.PositiveBigIntegerField(default=0, editable=False)
     read_change = models.PositiveBigIntegerField(default=0, editable=False)
@@ -172,6 +181,13 @@ class Conversation(models.Model):
         """Whether a person may answer now, whatever a machine may."""
         closes_at = self.human_window_closes_at
         return closes_at is not None and timezone.now() < closes_at
+
+    @property
+    def has_opted_out(self) -> bool:
+        """Whether the customer wants no automatic replies."""
+        return self.stopped_at is not None and (
+            self.started_at is None or self.started_at < self.stopped_at
+        )
 
     @property
     def seen_latest(self) -> bool:

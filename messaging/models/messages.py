@@ -22,7 +22,7 @@ class MessageQuerySet(QueuedQuerySet, WritingQuerySet):
 
     def for_thread(self) -> Self:
         """With all that a thread shows of them."""
-        rows = self.select_related("written_by", "reaction_to_send", "account")
+        rows = self.select_related("written_by", "rule", "reaction_to_send", "account")
         return rows.defer("account__access_token").prefetch_related("attachments")
 
     def before(self, message: "Message") -> Self:
@@ -92,6 +92,19 @@ class Message(Queued):
     submission = models.UUIDField(
         null=True, editable=False, help_text="One per form shown: a second click sends nothing."
     )
+    # Few messages have these: the indexes below hold only those.
+    rule = models.ForeignKey(
+        "Rule", models.SET_NULL, null=True, editable=False, db_index=False, related_name="+"
+    )
+    answers = models.ForeignKey(
+        "self",
+        models.SET_NULL,
+        null=True,
+        editable=False,
+        db_index=False,
+        related_name="+",
+        help_text="The message that a rule answered with this one.",
+    )
     quick_replies = models.JSONField(default=list, help_text="What the customer may tap.")
     tag = models.CharField(max_length=16, blank=True, choices=Tag)
     called_at = models.DateTimeField(null=True, editable=False)
@@ -116,11 +129,23 @@ class Message(Queued):
                 condition=Q(submission__isnull=False),
                 name="message_submission_once",
             ),
+            # Whatever is replayed, a message gets one automatic answer.
+            models.UniqueConstraint(
+                fields=["answers"],
+                condition=Q(answers__isnull=False),
+                name="message_answered_once",
+            ),
         ]
         indexes = [
             models.Index(fields=["conversation", "timestamp"], name="message_thread"),
             models.Index(fields=["conversation", "change"], name="message_change"),
             models.Index(fields=["due_at"], name="message_due", condition=Q(due_at__isnull=False)),
+            models.Index(
+                fields=["timestamp"],
+                name="message_automatic",
+                condition=Q(answers__isnull=False),
+            ),
+            models.Index(fields=["rule"], name="message_rule", condition=Q(rule__isnull=False)),
             models.Index(
                 fields=["account", "due_at"],
                 name="message_queued",
@@ -144,6 +169,11 @@ class Message(Queued):
     @property
     def is_out(self) -> bool:
         return self.direction == self.Direction.OUT
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether a rule wrote it, be that rule still there or not."""
+        return self.answers_id is not None
 
     def emoji(self) -> list[str]:
         """The reactions that stand."""

@@ -8,7 +8,15 @@ from django.utils import timezone
 from accounts.models import Account, ConnectAttempt, Invitation, User
 from crypto.keyring import KeyRing
 from messaging import outbox
-from messaging.models import Attachment, Message, SenderAction, SendingPace, WebhookEvent
+from messaging.models import (
+    Attachment,
+    Message,
+    Rule,
+    RuleSettings,
+    SenderAction,
+    SendingPace,
+    WebhookEvent,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -25,6 +33,8 @@ def rows(account, conversation, user):
     SenderAction.objects.create(conversation=conversation, kind="typing_on")
     Attachment.objects.create(message=message, kind="image", state="stored", due_at=None)
     WebhookEvent.objects.create(body=b"\xff\x00not json")
+    Rule.objects.create(account=account, name="Greeting", kind="any", text="Hello")
+    RuleSettings.objects.create(account=account)
     Invitation.issue(Invitation.LIFETIME, account=account, invited_by=user)
     ConnectAttempt.issue(ConnectAttempt.LIFETIME, user=user, browser="x")
     return account

@@ -15,6 +15,8 @@ NAMES = [
     "scale",
     "polls",
     "losses",
+    "sending",
+    "sends",
     "ledger_file",
     "lists",
     "derive",

@@ -69,11 +69,12 @@ def _store(account: Account, messages: int, customers: int) -> None:
                 '', 1 FROM numbers""",
             f"""INSERT INTO messages (public_id, account_id, conversation_id, direction, status,
                 mid, mid_digest, text, timestamp, created_at, change, context, reactions,
-                edit_number, is_from_here, error, attempts)
+                edit_number, is_from_here, error, error_code, tag, quick_replies,
+                attempts)
             SELECT 'msg_' || n, '{account.pk}', {first} + n % {customers}, 'in', 'received',
                 'mid.' || n, {digest}, 'Is the blue one still available?', {moment}, {moment},
-                n / {customers}, '{{}}', '{{}}', 0, {"0" if is_sqlite else "false"}, '', 1
-                FROM numbers""",
+                n / {customers}, '{{}}', '{{}}', 0, {"0" if is_sqlite else "false"}, '', '',
+                '', '[]', 1 FROM numbers""",
         ):
             cursor.execute(f"WITH RECURSIVE numbers(n) AS ({series}) {sql}")
         if not is_sqlite:

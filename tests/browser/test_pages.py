@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from accounts import api_keys
 from accounts.models import Account, Invitation, Membership, Role
-from messaging.models import Attachment, Message
+from messaging.models import Attachment, Message, Rule
 
 pytestmark = pytest.mark.browser
 
@@ -79,7 +80,13 @@ def paths(user, account, conversation):
             due_at=None,
         )
         Attachment.objects.create(message=message, kind="share")
+    rules = [
+        Rule.objects.create(account=account, name=name, kind="keyword", words=LONG, text=LONG)
+        for name in ("Prices", "a-name-without-a-break-that-is-as-long-as-names-may-be" * 2)
+    ]
     invitation = f"/accounts/invitations/{secret}"
+    api_keys.make(user, "A CRM whose name has as many words as its makers could think of")
+    api_keys.revoke(api_keys.make(user, "Old", accounts=[account, other])[0])
     return {
         "stranger": [
             "/login",
@@ -97,8 +104,13 @@ def paths(user, account, conversation):
             "/?page=9",
             conversation.get_absolute_url(),
             "/accounts/",
+            "/accounts/keys",
             account.get_absolute_url(),
             other.get_absolute_url(),
+            f"/accounts/{account.pk}/rules",
+            f"/accounts/{account.pk}/rules/new",
+            f"/accounts/{account.pk}/rules/settings",
+            f"/rules/{rules[1].pk}/",
             "/password/change",
             "/password/change/done",
             invitation,
@@ -111,6 +123,7 @@ def paths(user, account, conversation):
             f"/admin/accounts/account/{account.pk}/change/",
             "/admin/accounts/user/add/",
             "/admin/messaging/message/",
+            "/admin/messaging/rulesettings/add/",
         ],
     }
 
@@ -176,6 +189,25 @@ def test_an_owner_invites_and_disconnects_without_scripts(open_page, user, accou
     assert "is disconnected" in page.locator(".flashes").inner_text()
     account.refresh_from_db()
     assert account.status == "disconnected"
+
+
+def test_an_owner_makes_and_tries_a_rule_without_scripts(open_page, user, account):
+    page = open_page(account.get_absolute_url(), user=user, java_script_enabled=False)
+    page.get_by_role("link", name="Rules, and try them").click()
+    page.get_by_role("link", name="Add a rule").click()
+    page.get_by_label("Name", exact=True).fill("Prices")
+    page.get_by_label("Answer", exact=True).fill("From 40 €.")
+    page.get_by_role("button", name="Save").click()
+    assert "Name at least one word." in page.locator(".wrong").inner_text()
+    page.get_by_label("Words").fill("price")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_label("What the customer writes").fill("The PRICE, please")
+    page.get_by_label("When").fill("2026-12-24T23:00")
+    page.get_by_role("button", name="Try").click()
+    outcome = page.get_by_role("status").filter(has_text="would answer")
+    assert "From 40 €." in outcome.inner_text()
+    page.get_by_role("button", name="Switch off “Prices”").click()
+    assert "is switched off" in page.locator(".flashes").inner_text()
 
 
 def test_who_logs_out_is_out(open_page, user):

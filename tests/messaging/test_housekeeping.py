@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.db import DatabaseError
 from django.utils import timezone
 
-from accounts.models import ConnectAttempt, Invitation
+from accounts.models import ConnectAttempt, IdempotentRequest, Invitation
 from crypto.models import Census
 from messaging import housekeeping, tasks
 from messaging.models import WebhookEvent
@@ -33,6 +33,8 @@ def leftovers(account, user):
         )
         Invitation.issue(timedelta(days=40 * days), account=account, invited_by=user)
         ConnectAttempt.issue(timedelta(days=days), user=user)
+        asked = IdempotentRequest.objects.create(caller="key 1", key=name)
+        IdempotentRequest.objects.filter(pk=asked.pk).update(created_at=now + timedelta(days=days))
         WebhookEvent.objects.create(
             body=b"{}", state="processed", received_at=now + timedelta(days=40 * days)
         )
@@ -40,6 +42,7 @@ def leftovers(account, user):
 
 LEFT = {
     "old webhooks": WebhookEvent,
+    "old API requests": IdempotentRequest,
     "ended logins": Session,
     "old login attempts": AccessAttempt,
     "old invitations": Invitation,

@@ -1,0 +1,120 @@
+"""API keys: `imsg_`, 256 random bits and a checksum, shown once and stored as a digest.
+
+They prove a program, not a person, and are independent of SESSION_SECRET: a rotation ends none.
+"""
+
+import secrets
+import string
+import zlib
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from . import audit
+from .models import Account, ApiKey, Scope, User, digest
+
+PREFIX = "imsg_"
+ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+RANDOM_LENGTH = 43
+CHECKSUM_LENGTH = 6
+
+LIFETIME = timedelta(days=30)
+MOST_DAYS = 365
+"""No key lasts for ever: one that nobody remembers should stop working some day."""
+
+FOR_PASSWORD = (Scope.READ, Scope.SEND)
+"""What a key may do that was made by user name and password."""
+
+
+class KeyRefused(Exception):
+    """The key opens nothing; the text says why, and `reason` says it to a program."""
+
+    def __init__(self, reason: str, text: str):
+        super().__init__(text)
+        self.reason = reason
+
+
+def make(
+    user: User,
+    name: str,
+    *,
+    scopes: Iterable[str] = FOR_PASSWORD,
+    accounts: Iterable[Account] | None = None,
+    lifetime: timedelta = LIFETIME,
+) -> tuple[ApiKey, str]:
+    """A new row and the key itself, which nobody can see again.
+
+    It reaches `accounts`, or whatever the user belongs to when that is None.
+    """
+    secret = _new_secret()
+    with transaction.atomic():
+        key = ApiKey.objects.create(
+            user=user,
+            name=name,
+            digest=digest(secret),
+            beginning=secret[: len(PREFIX) + 4],
+            scopes=[scope.value for scope in Scope if scope in set(scopes)],
+            is_limited=accounts is not None,
+            expires_at=timezone.now() + lifetime,
+        )
+        key.accounts.set(accounts or [])
+        audit.api_key_made(key)
+    return key, secret
+
+
+def revoke(key: ApiKey) -> bool:
+    """End the key now. False when it was revoked before."""
+    with transaction.atomic():
+        now = timezone.now()
+        if not ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=now):
+            return False
+        key.revoked_at = now
+        audit.api_key_revoked(key)
+    return True
+
+
+def find(secret: str) -> ApiKey:
+    """The key that works, with its user. Raises KeyRefused for every other one."""
+    if not _is_well_formed(secret):
+        text = "The API key is incomplete or mistyped: its checksum does not match."
+        raise KeyRefused("mistyped", text)
+    key = ApiKey.objects.select_related("user").filter(digest=digest(secret)).first()
+    if key is None:
+        raise KeyRefused("unknown", "There is no such API key here.")
+    if key.revoked_at:
+        raise KeyRefused("revoked", f"The API key was revoked on {key.revoked_at:%Y-%m-%d}.")
+    if key.is_expired:
+        text = f"The API key expired on {key.expires_at:%Y-%m-%d}. Make a new one."
+        raise KeyRefused("expired", text)
+    if not key.user.is_active:
+        raise KeyRefused("deactivated", "The user whose API key this is was deactivated.")
+    return key
+
+
+def _new_secret() -> str:
+    random = PREFIX + _base62(secrets.randbits(256), RANDOM_LENGTH)
+    return random + _checksum(random)
+
+
+def _is_well_formed(secret: str) -> bool:
+    random, checksum = secret[:-CHECKSUM_LENGTH], secret[-CHECKSUM_LENGTH:]
+    return (
+        len(secret) == len(PREFIX) + RANDOM_LENGTH + CHECKSUM_LENGTH
+        and secret.isascii()
+        and checksum == _checksum(random)
+    )
+
+
+def _checksum(text: str) -> str:
+    """Tells a mistyped key without a look into the database; proves nothing."""
+    return _base62(zlib.crc32(text.encode()), CHECKSUM_LENGTH)
+
+
+def _base62(number: int, length: int) -> str:
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, len(ALPHABET))
+        digits.append(ALPHABET[digit])
+    return "".join(reversed(digits))

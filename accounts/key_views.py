@@ -1,0 +1,41 @@
+"""The page on which a user makes API keys, sees when they were used, and revokes them."""
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from . import api_keys
+from .forms import ApiKeyForm
+from .models import ApiKey
+
+SHOWN = 100
+"""Keys on the page, those that work first."""
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def keys(request):
+    form = ApiKeyForm(request.user, request.POST or None)
+    if form.is_valid():
+        key, secret = form.make()
+        return render(request, "accounts/api_key_made.html", {"key": key, "secret": secret})
+    rows = ApiKey.objects.for_user(request.user).prefetch_related("accounts")
+    found = sorted(rows[:SHOWN], key=lambda key: not key.is_working)
+    return render(
+        request,
+        "accounts/api_keys.html",
+        {"keys": found, "form": form},
+        status=422 if form.errors else 200,
+    )
+
+
+@login_required
+@require_POST
+def revoke(request, pk):
+    key = get_object_or_404(ApiKey.objects.for_user(request.user), pk=pk)
+    api_keys.revoke(key)
+    messages.success(request, f"“{key.name}” is revoked. Whatever used it is refused from now on.")
+    return redirect("api_keys")

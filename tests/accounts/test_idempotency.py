@@ -1,0 +1,199 @@
+"""A request that is sent again does its work once, whatever happens in between."""
+
+import threading
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test import RequestFactory
+from django.test.client import encode_multipart
+from django.utils import timezone
+from ninja import Status
+
+from accounts import idempotency
+from accounts.api_middleware import answer_headers
+from accounts.models import IdempotentRequest, User
+from accounts.problems import FORBIDDEN, Problem
+
+
+@pytest.fixture
+def post(user):
+    def post(body="{}", key="wish-1", who=user, path="/api/v1/things", **options):
+        options = {"data": body, "content_type": "application/json"} | options
+        headers = {} if key is None else {"Idempotency-Key": key}
+        request = RequestFactory().post(path, headers=headers, **options)
+        request.user, request.api_key = who, None
+        return request
+
+    return post
+
+
+class Work:
+    """Makes a row, and says how many times it was asked to."""
+
+    def __init__(self, name="colleague"):
+        self.name, self.times = name, 0
+
+    def __call__(self):
+        self.times += 1
+        User.objects.create(username=f"{self.name}-{self.times}")
+        return Status(202, {"made": self.times})
+
+    @property
+    def made(self):
+        return User.objects.filter(username__startswith=self.name).count()
+
+
+@pytest.fixture
+def work(db):
+    return Work()
+
+
+def problem(*args) -> Problem:
+    with pytest.raises(Problem) as refused:
+        idempotency.once(*args)
+    return refused.value
+
+
+def test_the_second_time_gives_the_first_answer_and_does_nothing(post, work):
+    first, second = (idempotency.once(post(), work) for _ in range(2))
+    assert (
+        (first.status_code, first.value) == (second.status_code, second.value) == (202, {"made": 1})
+    )
+    assert work.made == 1
+
+
+def test_a_repeated_answer_says_so_and_keeps_its_location(post, work):
+    request = post()
+
+    def with_location():
+        answer_headers(request)["Location"] = "/api/v1/things/1"
+        return work()
+
+    idempotency.once(request, with_location)
+    again = post()
+    idempotency.once(again, work)
+    expected = {"Location": "/api/v1/things/1", "Idempotency-Replayed": "true"}
+    assert answer_headers(again) == expected
+
+
+def test_without_the_header_each_request_does_its_work(post, work):
+    for _ in range(2):
+        idempotency.once(post(key=None), work)
+    assert work.made == 2
+    assert not IdempotentRequest.objects.exists()
+
+
+@pytest.mark.parametrize("other", [{"body": '{"a": 1}'}, {"path": "/api/v1/others"}])
+def test_another_request_under_the_same_key_is_refused(post, work, other):
+    idempotency.once(post(), work)
+    assert problem(post(**other), work).kind.status == 422
+    assert work.made == 1
+
+
+def test_the_keys_of_two_callers_are_two(post, work, stranger):
+    idempotency.once(post(), work)
+    idempotency.once(post(who=stranger), work)
+    assert work.made == 2
+
+
+def test_what_failed_is_not_kept(post, work):
+    def refuse():
+        work()
+        raise Problem(FORBIDDEN, "Not today.")
+
+    assert problem(post(), refuse).kind is FORBIDDEN
+    assert work.made == 0
+    assert idempotency.once(post('{"better": 1}'), work).status_code == 202
+
+
+def test_a_form_is_the_same_form_whatever_its_boundary(post, work):
+    def form(picture=b"\x89PNG", text="Here it is", boundary="another"):
+        file = SimpleUploadedFile("cup.png", picture, "image/png")
+        body = encode_multipart(boundary, {"text": text, "file": file})
+        return post(body, content_type=f"multipart/form-data; boundary={boundary}")
+
+    first, second = form(boundary="one"), form(boundary="two")
+    idempotency.once(first, work)
+    idempotency.once(second, work)
+    assert work.made == 1
+    assert second.FILES["file"].read() == b"\x89PNG"
+    assert problem(form(b"another"), work).kind.status == 422
+    assert problem(form(text="Other words"), work).kind.status == 422
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "é", "x" * 256, "tab\there"])
+def test_a_key_that_is_none_is_refused(post, work, key):
+    refused = problem(post(key=key), work)
+    assert refused.kind.status == 422
+    assert work.made == 0
+
+
+def crash_in(post, work):
+    """As far as a process gets that is killed: its row is there, and nothing else."""
+    row, _ = idempotency._begin(
+        f"user:{post().user.pk}", "wish-1", idempotency._fingerprint(post())
+    )
+    return row
+
+
+def test_one_that_is_under_way_is_not_begun_again(post, work):
+    crash_in(post, work)
+    refused = problem(post(), work)
+    assert refused.kind.status == 409
+    assert refused.headers["Retry-After"]
+    assert work.made == 0
+
+
+def test_after_a_crash_the_next_request_does_the_work(post, work):
+    row = crash_in(post, work)
+    IdempotentRequest.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
+    assert idempotency.once(post(), work).value == {"made": 1}
+    assert idempotency.once(post(), work).value == {"made": 1}
+    assert work.made == 1
+    assert row.lease != IdempotentRequest.objects.get().lease
+
+
+def test_who_was_overtaken_does_nothing(post, work):
+    def slow():
+        IdempotentRequest.objects.update(lease=uuid4())
+        return work()
+
+    assert problem(post(), slow).kind.status == 409
+    assert work.times == 1
+    assert work.made == 0
+
+
+def test_a_day_later_the_key_is_new(post, work):
+    idempotency.once(post(), work)
+    IdempotentRequest.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    assert idempotency.once(post('{"other": 1}'), work).value == {"made": 2}
+    IdempotentRequest.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    assert idempotency.prune() == 1
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="in memory nobody waits for a lock")
+@pytest.mark.django_db(transaction=True)
+def test_of_many_at_once_one_does_the_work(post):
+    work, outcomes = Work(), []
+    barrier = threading.Barrier(6)
+
+    def ask(request):
+        barrier.wait()
+        try:
+            outcomes.append(idempotency.once(request, work).status_code)
+        except Problem as refused:
+            outcomes.append(refused.kind.status)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=ask, args=[post()]) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(outcomes) <= {202, 409}
+    assert 202 in outcomes
+    assert work.made == work.times == 1

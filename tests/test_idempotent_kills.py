@@ -1,0 +1,75 @@
+"""A process that is killed at any point of a request has done its work once, or not at all."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .environment import child_environment
+from .rotation.databases import IS_POSTGRES, PostgreSQL, SQLite
+
+pytestmark = pytest.mark.processes
+
+ROOT = Path(__file__).parent.parent
+REQUEST = """
+import os, signal, sys
+import django
+django.setup()
+from django.test import RequestFactory
+from ninja import Status
+from accounts import idempotency
+from accounts.models import User
+
+user, _ = User.objects.get_or_create(username="mara")
+request = RequestFactory().post("/api/v1/things", headers={"Idempotency-Key": "wish"})
+request.user, request.api_key = user, None
+
+def kill(moment):
+    if moment == sys.argv[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def work():
+    kill("before")
+    made = User.objects.create(username=f"made-{User.objects.count()}")
+    kill("during")
+    return Status(201, {"made": made.username})
+
+answer = idempotency.once(request, work)
+kill("after")
+print(answer.value["made"])
+"""
+
+
+@pytest.fixture
+def database(tmp_path):
+    database = PostgreSQL() if IS_POSTGRES else SQLite(tmp_path / "site.db")
+    run(database, "manage.py", "migrate", "-v0")
+    yield database
+    database.remove()
+
+
+def run(database, *arguments):
+    environment = child_environment(
+        DATABASE_URL=database.url, DJANGO_SETTINGS_MODULE="instamsg.settings"
+    )
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_the_same_request_again_finds_it_done_once(database):
+    for moment, done in {"before": 0, "during": 0, "after": 1}.items():
+        assert run(database, "-c", REQUEST, moment).returncode == -signal.SIGKILL, moment
+        database.settle()
+        with database.connected() as connection:
+            made = "SELECT username FROM users WHERE username LIKE 'made-%'"
+            assert len(database.execute(connection, made)) == done, moment
+            # The lease of who was killed would end a minute later.
+            over = "UPDATE idempotent_requests SET leased_until = '2026-01-01 00:00:00+00:00'"
+            database.execute(connection, over + " WHERE leased_until IS NOT NULL")
+    again = run(database, "-c", REQUEST, "never")
+    assert again.stdout == "made-1\n", again.stderr
+    with database.connected() as connection:
+        assert database.execute(connection, made) == [("made-1",)]
