@@ -7,11 +7,14 @@ class MessagingConfig(AppConfig):
     def ready(self):
         from accounts.connecting import account_connected
         from accounts.deletion import deletion_begun
+        from crypto.reset import values_cleared
 
-        from . import deletion, history, ledger, outbox, sending
+        from . import deletion, endpoint_notices, history, ledger, outbox, sending
+        from .models import CrmEndpoint
 
         outbox.reply_queued.connect(sending.hint, dispatch_uid="sending")
         account_connected.connect(sending.go_on, dispatch_uid="sending")
         account_connected.connect(ledger.route_again, dispatch_uid="ledger")
         account_connected.connect(history.go_on, dispatch_uid="history")
         deletion_begun.connect(deletion.go_on, dispatch_uid="deletion")
+        values_cleared.connect(endpoint_notices.secrets_cleared, sender=CrmEndpoint)

@@ -39,6 +39,7 @@ NOBODY: Counter[str] = Counter()
 CALL_LASTS = timedelta(minutes=2)
 """After so long the worker that called is dead: Instagram may take 75 s to fetch a video."""
 
+SWEEP = timedelta(minutes=1)
 TOLD_LASTS = timedelta(minutes=5)
 SOON = timedelta(seconds=2.5)
 """Above the pause after the limit of so many calls a second."""
@@ -72,6 +73,14 @@ def is_more_due() -> bool:
     now = timezone.now()
     soon = Message.objects.heads().filter(status=Status.QUEUED, due_at__lte=now + SOON)
     return soon.filter(account__in=_accounts(now + SOON)).exists()
+
+
+def next_due_at() -> datetime | None:
+    """When the next message that waits for its time comes due, if that is before the sweep."""
+    now = timezone.now()
+    soon = Message.objects.filter(status=Status.QUEUED, due_at__range=(now, now + SWEEP))
+    soon = soon.filter(account__in=_accounts(now + SWEEP))
+    return soon.order_by("due_at").values_list("due_at", flat=True).first()
 
 
 def note(account: Account, usage: Usage | None) -> None:

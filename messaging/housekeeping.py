@@ -10,7 +10,7 @@ from accounts import idempotency, leftovers, token_alerts, token_watch
 from crypto import census
 from crypto.fields import count_stored_values
 
-from . import ledger, media
+from . import forwarding, ledger, media
 from .queues import rest
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ LEFTOVERS = (
 
 JOBS = (
     Job("old webhooks", "deleted", ledger.prune, lambda: ledger.old().count()),
+    Job("old deliveries", "deleted", forwarding.prune, lambda: forwarding.old().count()),
     Job("old files", "let go", media.prune, lambda: media.old().count()),
     Job("old API requests", "deleted", idempotency.prune, lambda: idempotency.old().count()),
     *LEFTOVERS,

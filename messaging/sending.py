@@ -82,6 +82,8 @@ def send() -> int:
             elif budgets.is_more_due():
                 time.sleep(0.02)
             else:
+                if moment := budgets.next_due_at():
+                    send.start_at(moment)
                 break
     except Exception:
         _settle_all()  # Nobody may look again before their leases end.

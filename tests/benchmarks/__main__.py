@@ -13,6 +13,7 @@ NAMES = [
     "accept",
     "backlog",
     "scale",
+    "forwarding",
     "polls",
     "losses",
     "sending",

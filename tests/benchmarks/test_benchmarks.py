@@ -11,6 +11,7 @@ from . import (
     accept,
     backlog,
     derive,
+    forwarding,
     ledger_file,
     lists,
     losses,
@@ -117,6 +118,12 @@ def test_every_event_of_a_backlog_becomes_a_message(on_disk):
 def test_a_full_database_is_asked_as_often_as_an_empty_one(on_disk):
     for table in scale.run(few=100, many=300, customers=5, events=10, rounds=1)[1:]:
         assert len(figures(table, "queries")) == 1
+
+
+@pytest.mark.processes
+def test_every_delivery_is_posted_once_and_written_down(on_disk):
+    for table in forwarding.run(deliveries=60, receivers=2, rounds=1):
+        assert figures(table, "not written down") == figures(table, "more than once") == {0}
 
 
 def test_every_way_moves_every_token(on_disk):
