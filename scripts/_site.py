@@ -2,6 +2,7 @@
 
     python scripts/_site.py look       refuse, or say how the site is set up
     python scripts/_site.py prepare    bring the database up to date, make the first user
+    python scripts/_site.py database   say where the rows are, whatever else is wrong
 
 The answer is one JSON object on standard output, which the launcher reads; trouble is one
 message on standard error.
@@ -25,7 +26,7 @@ from django.db import Error as DatabaseError  # noqa: E402
 
 
 def main() -> None:
-    questions = {"look": look, "prepare": prepare}
+    questions = {"look": look, "prepare": prepare, "database": database}
     try:
         # Nothing else may come before the answer.
         with contextlib.redirect_stdout(sys.stderr):
@@ -49,16 +50,22 @@ def look() -> dict:
     for found in checks.run_checks():
         if found != EPHEMERAL:  # That one is drawn as a box, by the web process.
             sys.stderr.write(f"{found.msg}\n{found.hint or ''}\n({found.id})\n\n")
-    database = settings.DATABASES["default"]
     graph = urlsplit(settings.INSTAGRAM_GRAPH_URL)
     is_sandboxed = graph.hostname in ("127.0.0.1", "localhost")
     return {
         "port": settings.PORT,
         "url": settings.PUBLIC_BASE_URL,
-        "sqlite": os.path.abspath(database["NAME"]) if settings.IS_SQLITE else None,
+        **database(),
         "sandbox_port": graph.port if is_sandboxed else None,
         "sandbox": _for_the_sandbox(settings),
     }
+
+
+def database() -> dict:
+    from django.conf import settings
+
+    name = settings.DATABASES["default"]["NAME"]
+    return {"sqlite": os.path.abspath(name) if settings.IS_SQLITE else None}
 
 
 def prepare() -> dict:
