@@ -8,100 +8,43 @@ PROVISION_TRIAL may also name a folder that `debootstrap --variant=minbase --inc
 bookworm` made, which is copied then.
 """
 
-import hashlib
-import hmac
-import http.client
-import os
 import re
 import shutil
 import sqlite3
 import stat
-from contextlib import closing, suppress
-from pathlib import Path
-from urllib.parse import urlencode
+from contextlib import closing
 
 import pytest
 
-from ..running_site import eventually, free_port
-from ..scripts.starting import copy_of_the_project
+from ..running_site import eventually
 from .bare_root import BareRoot
+from .machine import APP_SECRET, DATABASE, SETTINGS, WEB, WORKER, Machine, only_when_asked
 
-WEB, WORKER = "insta-messaging.service", "insta-messaging-worker.service"
-APP_SECRET = "3f9d0c7be81a4265b7aa90e4c1d2f683"
-SETTINGS = "etc/insta-messaging/env"
-DATABASE = "var/lib/insta-messaging/instagram_automation.db"
-TRIAL = os.environ.get("PROVISION_TRIAL", "")
-
-pytestmark = [
-    pytest.mark.processes,
-    pytest.mark.skipif(not TRIAL, reason="takes minutes; set PROVISION_TRIAL=1"),
-]
+pytestmark = [pytest.mark.processes, only_when_asked]
 
 
-class Machine(BareRoot):
-    """A server with a clone of the project on it."""
-
-    def __init__(self, folder: Path):
-        super().__init__(folder, None if TRIAL == "1" else Path(TRIAL))
-        self.port = free_port()
-        self.clone = self.path / "root" / "clone"
-        shutil.copytree(copy_of_the_project(folder), self.clone)
-
-    def provision(self, *options: str, **environment: str):
-        return self.run("/root/clone/scripts/linux/provision.sh", *options, **environment)
-
+class BareMachine(Machine, BareRoot):
     def start_both(self) -> None:
         self.start(WEB)
         self.start(WORKER)
-        eventually(lambda: self.ask("GET", "/livez")[0] == 200, 60)
+        eventually(self.answers, 60)
 
     def stop_both(self) -> None:
         """In the order that systemd keeps."""
         self.stop(WORKER)
         self.stop(WEB)
 
-    def ask(self, method: str, path: str, body: str = "", **headers: str):
-        """Status, headers and text, as a proxy on the machine asks."""
-        headers |= {"Host": "dm.example.com"}
-        headers |= {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.7"}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        with closing(connection), suppress(ConnectionError):
-            connection.request(method, path, body, headers)
-            with connection.getresponse() as response:
-                return response.status, response.headers, response.read().decode()
-        return 0, {}, ""
-
-    def log_in(self, password: str) -> int:
-        cookie = self.ask("GET", "/login")[1]["Set-Cookie"]
-        token = re.search(r"csrftoken=(\w+)", cookie)[1]
-        form = {"csrfmiddlewaretoken": token, "username": "admin", "password": password}
-        headers = {
-            "Cookie": f"csrftoken={token}",
-            "Referer": "https://dm.example.com/login",
-            "Content-Type": "application/x-www-form-urlencoded",
-        }
-        return self.ask("POST", "/login", urlencode(form), **headers)[0]
-
-    def rows(self, query: str) -> list[tuple]:
-        with closing(sqlite3.connect(self.path / DATABASE)) as connection:
-            return connection.execute(query).fetchall()
-
-    @property
-    def settings(self) -> str:
-        return (self.path / SETTINGS).read_text()
-
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory):
-    with Machine(tmp_path_factory.mktemp("machine")) as machine:
+    with BareMachine(tmp_path_factory.mktemp("machine")) as machine:
         yield machine
 
 
 @pytest.fixture(scope="module")
 def first(machine):
     """What the first run said."""
-    options = ["--url", "https://dm.example.com", "--app-id", "990000000000001"]
-    done = machine.provision(*options, "--port", str(machine.port), INSTAGRAM_APP_SECRET=APP_SECRET)
+    done = machine.provision_first()
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -147,10 +90,7 @@ def test_the_site_answers_and_its_first_user_logs_in(machine, first, running):
 
 
 def test_what_arrives_is_stored_and_the_worker_reads_it(machine, running):
-    body = '{"object":"instagram","entry":[{"id":"17841400000000000","time":1,"messaging":[]}]}'
-    signature = hmac.new(APP_SECRET.encode(), body.encode(), hashlib.sha256).hexdigest()
-    headers = {"X-Hub-Signature-256": f"sha256={signature}", "Content-Type": "application/json"}
-    assert machine.ask("POST", "/webhooks/instagram", body, **headers)[0] == 200
+    assert machine.deliver() == 200
     eventually(lambda: machine.rows("SELECT 1 FROM webhook_events WHERE state <> 'pending'"))
 
 
@@ -200,15 +140,12 @@ def test_after_a_stop_a_copy_of_one_file_is_whole(machine, running, tmp_path):
 
 def test_an_upgrade_backs_up_first_and_says_what_changed(machine, first, running):
     settings = machine.settings
-    project = machine.clone / "pyproject.toml"
-    project.write_text(
-        re.sub('^version = ".*"', 'version = "9.9.9"', project.read_text(), flags=re.M)
-    )
+    machine.new_version("9.9.9")
 
     refused = machine.provision()
     assert refused.returncode == 1
     assert "Stop web and worker" in refused.stdout
-    assert machine.ask("GET", "/livez")[0] == 200
+    assert machine.answers()
 
     machine.stop_both()
     done = machine.provision()
