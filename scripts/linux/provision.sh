@@ -150,7 +150,9 @@ make_user_and_folders() {
 }
 
 make_own_folder() {
-    [ -d "$2" ] || install --directory --mode "$1" --owner "$NAME" --group "$NAME" "$2"
+    [ "$(stat --format %U "$2" 2>/dev/null || true)" != "$NAME" ] || return 0
+    install --directory --mode "$1" --owner "$NAME" --group "$NAME" "$2"
+    chown --recursive "$NAME:$NAME" "$2" # What the operator laid there beforehand.
 }
 
 # Adds what is missing; a line that is there stays. Whole or not at all, for the site's eyes only.

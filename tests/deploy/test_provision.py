@@ -43,7 +43,9 @@ def machine(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first(machine):
-    """What the first run said."""
+    """What the first run said. One setting was there before."""
+    (machine.path / SETTINGS).parent.mkdir()
+    (machine.path / SETTINGS).write_text("TIME_ZONE=Europe/Berlin")
     done = machine.provision_first()
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -78,6 +80,8 @@ def test_the_settings_are_for_the_sites_own_user_alone(machine, first):
     status = (machine.path / SETTINGS).stat()
     assert stat.S_IMODE(status.st_mode) == 0o600
     assert status.st_uid == (machine.path / DATABASE).stat().st_uid != 0
+    assert machine.settings.startswith("TIME_ZONE=Europe/Berlin\nENVIRONMENT=production\n")
+    assert stat.S_IMODE((machine.path / SETTINGS).parent.stat().st_mode) == 0o700
     secret = re.search("^SESSION_SECRET=(.*)$", machine.settings, re.M)[1]
     assert len(secret) >= 32
     assert secret not in first
