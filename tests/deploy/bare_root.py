@@ -8,7 +8,8 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-SOURCES = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
+APT = Path("/etc/apt")
+SOURCES = sorted([*APT.glob("sources.list"), *APT.glob("*/*.list"), *APT.glob("*/*.sources")])
 UNITS = "etc/systemd/system"
 PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -110,8 +111,7 @@ class BareRoot:
     def _borrow_the_registries(self) -> None:
         """This machine's way to Debian's and Python's packages, for this trial only."""
         for source in SOURCES:
-            if source.is_file() and source.suffix in (".list", ".sources"):
-                shutil.copy(source, self.path / source.relative_to("/"))
+            shutil.copy(source, self.path / source.relative_to("/"))
         for name in ("resolv.conf", "hosts"):
             shutil.copy(f"/etc/{name}", self.path / "etc" / name)
         taken = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_DEFAULT_TIMEOUT")
@@ -129,6 +129,6 @@ def mirror() -> str:
     """Where this machine has its own Debian packages from."""
     for source in SOURCES:
         found = re.search(r"(?:^URIs:|^deb(?: \[.*\])?) *(http\S+)", source.read_text(), re.M)
-        if source.suffix in (".list", ".sources") and found:
+        if found:
             return found[1]
     return "http://deb.debian.org/debian"
