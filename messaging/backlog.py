@@ -47,12 +47,17 @@ DUE: dict[Drain, Callable[[], list[Rows]]] = {
     deletion.delete: lambda: [(deletion.under_way(), "requested_at")],
     history.sync: lambda: [(HistorySync.objects.due(), "due_at"),
                            (MissingMessage.objects.due(), "due_at")],
-    forwarding.forward: lambda: [(Delivery.objects.due(), "due_at")],
+    forwarding.forward: lambda: [(_deliveries(), "due_at")],
     forwarding.clear: lambda: [(CrmEndpoint.objects.exclude(deleted_at=None), "deleted_at")],
     endpoint_notices.tell_owners: lambda: [(endpoint_notices.due(), "switched_off_at")],
 }  # fmt: skip
 """Of every queue in tasks.QUEUES. What waits for something else, such as an account that has to be
 mended, is not due."""
+
+
+def _deliveries() -> QuerySet[Delivery]:
+    """Those that can be posted: what is for an endpoint that rests, or is off, waits for that."""
+    return Delivery.objects.due().filter(endpoint__in=CrmEndpoint.objects.ready())
 
 
 def oldest(queue: Drain) -> datetime | None:
