@@ -16,9 +16,19 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts.models import Account
 
-from . import automation, inbound, ledger, outbox, outcomes, sender_actions, signatures, wire
+from . import (
+    automation,
+    inbound,
+    ledger,
+    outbox,
+    outcomes,
+    sender_actions,
+    sightings,
+    signatures,
+    wire,
+)
 from .forms import ReplyForm
-from .models import Conversation, Message, SenderAction
+from .models import Conversation, Message, SenderAction, Sighting
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +52,10 @@ def _verify(request):
     given = request.GET.get("hub.verify_token", "")
     is_ours = hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace"))
     if not (expected and is_ours and request.GET.get("hub.mode") == "subscribe"):
+        if given:
+            sightings.note(Sighting.Kind.OTHER_TOKEN)
         return HttpResponseForbidden("The verify token does not match.", content_type="text/plain")
+    sightings.note(Sighting.Kind.HANDSHAKE)
     return HttpResponse(request.GET.get("hub.challenge", ""), content_type="text/plain")
 
 
@@ -51,7 +64,11 @@ def _receive(request):
         body = _read_body(request)
     except RequestDataTooBig:
         return HttpResponse("Too large.", status=413, content_type="text/plain")
-    if not signatures.is_genuine(body, request.headers.get("X-Hub-Signature-256", "")):
+    signature = request.headers.get("X-Hub-Signature-256", "")
+    signer = signatures.signer(body, signature)
+    if signer is None:
+        if signature:
+            sightings.note(Sighting.Kind.OTHER_SIGNATURE)
         logger.warning("webhook refused: bad or missing signature (%d bytes)", len(body))
         return HttpResponseForbidden("Bad signature.", content_type="text/plain")
     try:
@@ -59,6 +76,7 @@ def _receive(request):
     except ledger.Busy as exc:
         logger.error("webhook not stored, Meta will send it again: %s", exc)
         return HttpResponse("Try again.", status=503, headers={"Retry-After": "5"})
+    sightings.note(Sighting.Kind.SIGNED, signatures.fingerprint(signer))
     return HttpResponse("EVENT_RECEIVED", content_type="text/plain")
 
 

@@ -7,6 +7,7 @@ from .ledger import InboundEvent, State, WebhookEvent
 from .messages import Message, new_message_id
 from .outbox import SenderAction, SendingPace
 from .rules import Rule, RuleSettings, settings_of
+from .watching import Sighting, Tally
 
 __all__ = [
     "PERSON_WANTED",
@@ -21,7 +22,9 @@ __all__ = [
     "RuleSettings",
     "SenderAction",
     "SendingPace",
+    "Sighting",
     "State",
+    "Tally",
     "WebhookEvent",
     # The first migration names these two.
     "new_attachment_id",
