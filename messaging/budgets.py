@@ -59,6 +59,12 @@ def is_more_due() -> bool:
     return soon.filter(account__in=_accounts(now + SOON)).exists()
 
 
+def due() -> QuerySet[Message]:
+    """Messages that could go out now, were it not for Instagram's limits."""
+    now = timezone.now()
+    return Message.objects.due().filter(account__in=_accounts(now))
+
+
 def note(account: Account, usage: Usage | None) -> None:
     """Remember what Instagram said of its limits."""
     if usage is None or (usage.percent < SLOW_AT and not usage.wait):
