@@ -15,6 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.models import Account
+from crypto import workers
 
 from . import (
     automation,
@@ -198,15 +199,20 @@ def conversation_updates(request, pk):
 @never_cache
 @require_GET
 def inbox_updates(request):
-    """The list of conversations, when it is not the one that the page knows; else 204."""
+    """The list of conversations, when it is not the one that the page knows; else 204.
+
+    Either tells whether a worker runs: an open page would not learn it otherwise.
+    """
     if not request.user.is_authenticated:
         return HttpResponse(status=401)
     # Asked by every open page every few seconds, and mostly in vain: nothing else until then.
     if request.GET.get("after") == _news(request)["list_change"]:
-        return HttpResponse(status=204)
-    context = _list_context(request)
-    response = render(request, "messaging/_conversations.html", context)
-    response.headers["X-Change"] = context["list_change"]
+        response = HttpResponse(status=204)
+    else:
+        context = _list_context(request)
+        response = render(request, "messaging/_conversations.html", context)
+        response.headers["X-Change"] = context["list_change"]
+    response.headers["X-Worker"] = "away" if workers.are_away() else "here"
     return response
 
 
