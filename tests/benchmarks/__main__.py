@@ -17,6 +17,7 @@ NAMES = [
     "losses",
     "ledger_file",
     "lists",
+    "scrape",
     "derive",
     "redaction",
     "rotation",
