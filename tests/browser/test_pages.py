@@ -111,6 +111,7 @@ def paths(user, account, conversation):
             f"/accounts/{account.pk}/rules/new",
             f"/accounts/{account.pk}/rules/settings",
             f"/rules/{rules[1].pk}/",
+            "/setup/",
             "/password/change",
             "/password/change/done",
             invitation,
