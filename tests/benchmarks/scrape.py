@@ -19,9 +19,7 @@ from .measuring import Figures, Table, interleave
 AT_ONCE = 5000
 
 
-def run(
-    accounts: int = 1000, messages: int = 200, waiting: int = 5, rounds: int = 7
-) -> list[Table]:
+def run(accounts: int = 1000, messages: int = 60, waiting: int = 5, rounds: int = 7) -> list[Table]:
     """So many `accounts`, each with 20 conversations, so many `messages` in all of them, as many
     webhooks, and so many answers and webhooks that wait."""
     client = Client(headers={"host": "127.0.0.1"})
