@@ -13,7 +13,7 @@ from django.db.models import Exists, OuterRef, Q, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.models import Account, User
+from accounts.models import Account, Membership, User
 from crypto.fields import EncryptedTextField
 from crypto.keyring import DecryptionError
 
@@ -51,6 +51,10 @@ def new_event_id() -> str:
 class CrmEndpointQuerySet(models.QuerySet):
     def for_user(self, user: User) -> Self:
         return self.filter(account__in=Account.objects.for_user(user), deleted_at=None)
+
+    def with_role_of(self, user: User) -> Self:
+        mine = Membership.objects.filter(account=OuterRef("account"), user=user)
+        return self.annotate(role=Subquery(mine.values("role")))
 
     def listening(self) -> Self:
         """Those for which deliveries are written."""
