@@ -7,7 +7,7 @@ from crypto.secrets import KNOWN_BAD, weakness
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = (ROOT / ".env.example").read_text()
-DOCS = {p: p.read_text() for p in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]}
+DOCS = {p: p.read_text() for p in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]}
 
 
 def settings_read() -> set[str]:

@@ -60,15 +60,15 @@ class CrmEndpointQuerySet(models.QuerySet):
         """Those for which deliveries are written."""
         return self.filter(is_enabled=True, deleted_at=None, account__deletion=None)
 
+    def ready(self) -> Self:
+        """Those to which something may be posted now."""
+        is_rested = Q(paused_until=None) | Q(paused_until__lte=timezone.now())
+        return self.listening().filter(is_rested, secret__isnull=False)
+
     def due(self) -> Self:
-        """Those to which something may be posted now, and that no worker has."""
-        now = timezone.now()
+        """Those for which something waits, and that no worker has."""
         first = Delivery.objects.due().filter(endpoint=OuterRef("pk")).in_turn()
-        free = self.listening().filter(
-            Q(leased_until=None) | Q(leased_until__lte=now),
-            Q(paused_until=None) | Q(paused_until__lte=now),
-            secret__isnull=False,
-        )
+        free = self.ready().filter(Q(leased_until=None) | Q(leased_until__lte=timezone.now()))
         # Not Exists: PostgreSQL would look at all that waits, rather than for one each.
         return free.alias(first=Subquery(first.values("pk")[:1])).filter(first__isnull=False)
 

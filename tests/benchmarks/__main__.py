@@ -21,6 +21,7 @@ NAMES = [
     "sends",
     "ledger_file",
     "lists",
+    "scrape",
     "derive",
     "redaction",
     "rotation",
