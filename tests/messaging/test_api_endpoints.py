@@ -162,6 +162,14 @@ class TestEndpoints:
         kept = CrmEndpoint.objects.get()
         assert (kept.url, kept.is_enabled) == (endpoint.url, True)
 
+    def test_one_whose_address_is_no_longer_allowed_is_refused_and_may_be_switched_off(
+        self, ask, path, settings
+    ):
+        settings.ALLOW_PRIVATE_WEBHOOK_TARGETS = False
+        problem = assert_problem(ask("patch", path, {"events": []}), 422)
+        assert problem["type"].endswith(":address-not-taken")
+        assert ask("patch", path, {"is_enabled": False}).json()["state"] == "off"
+
     def test_an_account_has_so_many(self, ask, account, receiver, monkeypatch):
         monkeypatch.setattr("messaging.endpoints.MOST", 1)
         body = {"account_id": account.pk, "url": receiver.url}
