@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
+from threading import BoundedSemaphore
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -99,6 +100,10 @@ def end_overlaps() -> None:
     over.update(previous_secret=None, previous_until=None)
 
 
+_tests = BoundedSemaphore(3)
+"""Pages that wait for a receiver at a time: each keeps one of the web process's threads."""
+
+
 def delete(endpoint: CrmEndpoint) -> None:
     """It is gone at once; a worker deletes what it was told."""
     with transaction.atomic():
@@ -117,6 +122,15 @@ def test(endpoint: CrmEndpoint) -> Delivery:
         keys = endpoint.secrets()
     except SecretUnreadable as exc:
         raise EndpointRefused(str(exc)) from None
+    if not _tests.acquire(blocking=False):
+        raise EndpointRefused("Others are testing at this moment. Try again in a few seconds.")
+    try:
+        return _test(endpoint, keys)
+    finally:
+        _tests.release()
+
+
+def _test(endpoint: CrmEndpoint, keys: list[str]) -> Delivery:
     delivery = crm_events.test(endpoint)
     with transaction.atomic():
         CrmEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk)
@@ -125,6 +139,8 @@ def test(endpoint: CrmEndpoint) -> Delivery:
         if under_way.waiting().exists():
             raise EndpointRefused("A test is under way. Wait for it to end.")
         delivery.save()
+    if not connection.in_atomic_block:
+        connection.close()  # Others need it, for as long as the receiver thinks.
     line = posting.KeptLine()
     outcome = posting.attempt(line, endpoint, keys, delivery)
     line.close()

@@ -32,6 +32,9 @@ IN_FLIGHT = 2
 LANES = 50
 """Endpoints that one worker posts to at a time."""
 
+LANE_TURN = 5.0
+"""Seconds after which an endpoint makes room, when all lanes are taken."""
+
 BATCH = 100
 FRESH = 2.0
 """Seconds: what was read longer ago is read again before it is posted. It may have been taken
@@ -109,13 +112,17 @@ class _Lane:
         self.busy: set[int] = set()
         """Conversations of which one is under way, or has failed."""
         self.may_have_more = True
+        self.began, self.is_over = time.monotonic(), False
 
     @property
     def is_idle(self) -> bool:
-        return not (self.taken or self.waiting or self.may_have_more)
+        return not self.taken and (self.is_over or not (self.waiting or self.may_have_more))
 
     def read(self) -> None:
         """What is due, unless what was read is enough, and fresh."""
+        if self.is_over:
+            self.waiting.clear()
+            return
         is_old = time.monotonic() - self.read_at > FRESH
         if not self.lines or (self.waiting and not is_old):
             return
@@ -217,17 +224,25 @@ class _Office:
             until = timezone.now() + LEASE
             CrmEndpoint.objects.filter(lease__in=leases).update(leased_until=until)
             self.renew_at = now + HALF_A_LEASE
-        if not forward.was_asked() and now < self.look_at:
+        is_asked = forward.was_asked()
+        if self.lanes and not is_asked and now < self.look_at:
             return
         self.look_at = now + LOOK_AGAIN
         for lane in self.lanes.values():
             lane.may_have_more = True
+        if len(self.lanes) == LANES:  # Others may wait: whoever had its turn comes again later.
+            for lane in self.lanes.values():
+                lane.is_over |= now - lane.began > LANE_TURN
         for endpoint in CrmEndpoint.objects.claim(LANES - len(self.lanes)):
             self.lanes[endpoint.pk] = _Lane(endpoint)
             self.served.add(endpoint.pk)
 
     def _collect(self) -> None:
         for (lane, line), outcome in self.calls.ended(MOMENT):
+            if isinstance(outcome, Exception):  # A fault of ours: it must not stop the others.
+                logger.error("endpoint %s: not posted to", lane.endpoint.pk, exc_info=outcome)
+                self.lanes.pop(lane.endpoint.pk, None)  # Its lease says when it is tried again.
+                continue
             lane.end(line, outcome)
             if not self.outcomes:
                 self.first_at = time.monotonic()
@@ -267,7 +282,8 @@ class _Office:
             # Claimed together, several have the same lease.
             pks = [lane.endpoint.pk for lane in lanes]
             mine = CrmEndpoint.objects.filter(pk__in=pks, lease__in=leases)
-            mine.update(lease=None, leased_until=None)
+            # Whoever was served last is served again last.
+            mine.update(lease=None, leased_until=timezone.now())
 
     def _come_back(self) -> None:
         """A first retry is due after seconds: the sweep would come late for it."""

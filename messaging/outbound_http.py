@@ -25,6 +25,16 @@ IPV4_INSIDE = [
 ]
 """IPv6 networks whose addresses lead to an IPv4 address, maybe a private one."""
 
+IPV6_GLOBAL = ipaddress.ip_network("2000::/3")
+NOBODYS = [ipaddress.ip_network(network) for network in ("192.0.0.0/24", "3fff::/20")]
+"""Reserved for protocols and for examples, whatever this Python knows of them."""
+
+OF_CLOUDS = [
+    ipaddress.ip_address(address)
+    for address in ("168.63.129.16", "100.100.100.200", "fd00:ec2::254")
+]
+"""Where clouds keep a machine's secrets, beside the link-local ones: never asked."""
+
 
 class Forbidden(Exception):
     """The address must not be asked; the text says why."""
@@ -259,6 +269,8 @@ def _is_private(address: str) -> bool:
     ip = getattr(ip, "ipv4_mapped", None) or ip
     if ip.is_loopback:
         return True
+    if ip in OF_CLOUDS:
+        return False
     leads_elsewhere = ip.version == 6 and any(ip in network for network in IPV4_INSIDE)
     return not (leads_elsewhere or ip.is_link_local or ip.is_multicast or ip.is_unspecified)
 
@@ -288,5 +300,8 @@ def _is_global(address: str) -> bool:
     if ip.version == 6:
         if any(ip in network for network in IPV4_INSIDE):
             return False
+        if ip.ipv4_mapped is None and ip not in IPV6_GLOBAL:
+            return False
         ip = ip.ipv4_mapped or ip
-    return ip.is_global and not ip.is_multicast
+    is_odd = ip in OF_CLOUDS or any(ip in network for network in NOBODYS)
+    return ip.is_global and not ip.is_multicast and not is_odd

@@ -61,6 +61,9 @@ def attempt(
     asked = None
     try:
         answer = line.to(endpoint.url).post(body, plain | signed)
+        log.status, log.error = answer.status, _complaint(answer.status)
+        log.answer = _fit_for_the_log(answer.beginning, keys)
+        asked = _rest_wanted(answer.headers.get("Retry-After", "")) if log.error else None
     except outbound_http.Forbidden as exc:
         log.error = f"Not posted: {exc}."
     except requests.Timeout:
@@ -71,10 +74,6 @@ def attempt(
         log.error = "No connection, or it broke off before an answer came."
     except Exception as exc:  # Whatever a receiver thinks of must not stop the others.
         log.error = f"It could not be posted ({type(exc).__name__})."
-    else:
-        log.status, log.error = answer.status, _complaint(answer.status)
-        log.answer = _fit_for_the_log(answer.beginning, keys)
-        asked = _rest_wanted(answer.headers.get("Retry-After", "")) if log.error else None
     if log.error:
         line.close()
     log.duration = timedelta(seconds=time.monotonic() - start)
@@ -135,6 +134,6 @@ def _rest_wanted(header: str) -> timedelta | None:
             wanted = timedelta(seconds=min(int(header), 10**9))
         else:
             wanted = parsedate_to_datetime(header) - timezone.now()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return min(wanted, LONGEST_REST) if wanted > timedelta() else None

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from django.db import models
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
@@ -79,7 +79,9 @@ class CrmEndpointQuerySet(models.QuerySet):
         behind the other stays so.
         """
         lease = uuid4()
-        chosen = list(self.due().order_by("leased_until", "pk").values_list("pk", flat=True)[:size])
+        longest_unserved = F("leased_until").asc(nulls_first=True)
+        due = self.due().order_by(longest_unserved, "pk")
+        chosen = list(due.values_list("pk", flat=True)[:size])
         if not chosen:  # Most looks find nothing; they take no lock.
             return []
         free = Q(leased_until=None) | Q(leased_until__lte=timezone.now())

@@ -35,7 +35,8 @@ def names(monkeypatch):
     [
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0",  # noqa: S104  (to be refused)
         "100.64.0.1", "224.0.0.1", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::7f00:1",
-        "64:ff9b::a00:1", "2002:a00:1::", "fe80::1", "fd00::1", "ff02::1", "::",
+        "64:ff9b::a00:1", "2002:a00:1::", "fe80::1", "fd00::1", "ff02::1", "::", "fec0::1",
+        "3fff::1", "5f00::1", "4000::1", "192.0.0.8", "168.63.129.16",
     ],
 )  # fmt: skip
 def test_no_private_address_is_a_target(names, address):
@@ -80,8 +81,11 @@ def test_private_addresses_are_targets_where_the_operator_allows_them(names, add
 
 @pytest.mark.parametrize(
     "address",
-    ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "::", "64:ff9b::a9fe:1"],
-)
+    [
+        "169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "::", "64:ff9b::a9fe:1",
+        "168.63.129.16", "100.100.100.200", "fd00:ec2::254",
+    ],
+)  # fmt: skip
 def test_but_never_where_clouds_keep_their_secrets(names, address):
     names["crm.example"] = [address]
     with pytest.raises(Forbidden):
