@@ -15,6 +15,7 @@ NAMES = [
     "scale",
     "polls",
     "losses",
+    "move_in",
     "ledger_file",
     "lists",
     "derive",
