@@ -167,7 +167,6 @@ def _store(account: Account, row: Row, owners: list[User], report: Report) -> No
         return
     with transaction.atomic():
         if account.access_token:
-            # Raises SupersededSecret where nobody could use what comes along.
             Secret.objects.note_use(get_keyring(), anything_is_stored)
             audit.token_moved_in(account)
         account.save(force_insert=True)

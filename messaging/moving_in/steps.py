@@ -6,6 +6,7 @@ from pathlib import Path
 from accounts.connecting import account_connected
 from accounts.models import Account
 from crypto.keyring import KeyRing
+from crypto.models import Secret, SupersededSecret
 
 from ..queues import rest
 from .files import FileMover
@@ -37,8 +38,12 @@ class SecretsDiffer(Exception):
 def prove(source: Source, ring: KeyRing, report: Report) -> None:
     """Hold the secrets here against every stored value, before anything is written.
 
-    Raises SecretsDiffer when none opens; single ones are reported.
+    Raises SecretsDiffer when none opens, and SupersededSecret when nobody could use what is stored
+    under the secret of this process. Single values that nothing opens are reported.
     """
+    current = Secret.objects.current()
+    if Secret.objects.is_retired(ring.primary) and not (current and ring.find(current.pk)):
+        raise SupersededSecret
     opened, unreadable = 0, []
     for row in source.rows("accounts"):
         for column in filter(row.get, SEALED):

@@ -17,9 +17,9 @@ from django.utils import timezone
 
 from accounts.models import Account, Membership, Role, User
 from crypto.commands import Exit
-from crypto.keyring import KeyRing
-from crypto.models import SecurityEvent
-from messaging import media, moving_in, wire
+from crypto.keyring import KeyRing, derive
+from crypto.models import Secret, SecurityEvent
+from messaging import inbound, media, moving_in, wire
 from messaging.models import (
     Attachment,
     Conversation,
@@ -241,6 +241,12 @@ class TestTheSecret:
         settings.KEYRING = KeyRing(None)
         assert refusal(old.path).returncode == Exit.NOT_CONFIGURED
 
+    def test_one_from_before_a_rotation_stores_nothing(self, old):
+        Secret.objects.make_current(derive("Tests-0nly-secret-never-used-anywhere-else"))
+        Secret.objects.make_current(derive("Quite-a-new-0ne-of-this-site-for-the-test"))
+        assert "rotated to another SESSION_SECRET" in str(refusal(old.path))
+        assert not User.objects.exists()
+
     def test_an_emptied_token_makes_a_disconnected_account(self, old):
         old.db.execute("UPDATE accounts SET access_token_encrypted = ''")
         move_in(old)
@@ -334,6 +340,18 @@ class TestMessages:
         old.message("m1", "STOP")
         move_in(old)
         assert Conversation.objects.get().has_opted_out
+
+    def test_what_is_here_knows_more_than_the_file(self, old, account, deliver):
+        body = deliver("image")
+        inbound.process.run()
+        mid = body["entry"][0]["messaging"][0]["message"]["mid"]
+        Message.objects.update(context={"read_back": True})
+        before = Message.objects.values().get(), Attachment.objects.values().get()
+        old.account(OTHER_ACCOUNT, account.instagram_account_id, users=(1,))
+        sender = Conversation.objects.get().igsid
+        old.message(mid, "?", sender_id=sender, recipient_id=account.instagram_account_id)
+        move_in(old)
+        assert (Message.objects.values().get(), Attachment.objects.values().get()) == before
 
     def test_one_that_was_taken_back_here_does_not_return(self, old, account):
         old.account(OTHER_ACCOUNT, account.instagram_account_id, users=(1,))

@@ -38,7 +38,7 @@ class Command(BaseCommand):
             with closing(Source(database)) as source:
                 moving_in.prove(source, get_keyring(), report)
                 self._move_in(source, media or database.resolve().parent / "media", report, options)
-        except CannotMoveIn as exc:
+        except (CannotMoveIn, SupersededSecret) as exc:
             raise stop(f"{exc}\nNothing was changed.") from None
         except SecretsDiffer as exc:
             raise stop(f"{exc}\nNothing was changed.", Exit.UNREADABLE) from None
@@ -68,8 +68,6 @@ class Command(BaseCommand):
             with meter.shown():
                 for number in moving_in.move_in(source, media, report):
                     meter.advance(number)
-        except SupersededSecret as exc:
-            raise stop(exc) from None
         except (DatabaseError, OSError, sqlite3.Error, KeyboardInterrupt) as exc:
             reason = "Interrupted" if isinstance(exc, KeyboardInterrupt) else exc
             if report.is_dry or not meter.done:
