@@ -14,7 +14,7 @@ from .. import projection, wire
 from ..board import Told
 from ..models import Conversation, Message
 from ..wire import MAX_MID, Event, Kind
-from .report import Report
+from .report import COUNTED, Report
 from .routes import Lost, Route, Routes
 from .source import Row, Source, moment, text
 
@@ -63,8 +63,8 @@ class Mover:
                 try:
                     sends.append(self._send(row))
                 except Lost as exc:
-                    self.report.leave("sent through the API", str(exc), text(row["id"]))
-            self._write("sent through the API", sends, [])
+                    self.report.leave(COUNTED["sent_by_api"], str(exc), text(row["id"]))
+            self._write("sent_by_api", sends, [])
             yield len(rows)
 
     def move_messages(self) -> Iterator[int]:
@@ -121,13 +121,13 @@ class Mover:
 
     # --- Rows here --------------------------------------------------------------------------------
 
-    def _write(self, what: str, sends: list[Send], told: list[Told]) -> None:
+    def _write(self, thing: str, sends: list[Send], told: list[Told]) -> None:
         with transaction.atomic():
             new_sends = self._new_sends(sends)
             known = self._known(told)
             new = {one.digest for one in told} - known
-            self.report.count(what, "new", len(new_sends) + len(new))
-            self.report.count(what, "here", len(sends) - len(new_sends) + len(told) - len(new))
+            self.report.count(thing, "new", len(new_sends) + len(new))
+            self.report.count(thing, "here", len(sends) - len(new_sends) + len(told) - len(new))
             keys = {(one.route.account.pk, one.route.igsid) for one in new_sends}
             keys |= {(one.account_id, one.igsid) for one in told if one.digest in new}
             self._open_conversations(keys)

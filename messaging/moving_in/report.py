@@ -5,6 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 EXAMPLES = 5
+COUNTED = {
+    "users": "users",
+    "accounts": "accounts",
+    "members": "members",
+    "conversations": "conversations",
+    "messages": "messages",
+    "sent_by_api": "sent through the API",
+    "attachments": "attachments",
+    "files": "files",
+}
+"""What is counted, and what people call it."""
 
 
 @dataclass
@@ -22,8 +33,8 @@ class Left:
 
     def __str__(self) -> str:
         more = ", …" if self.count > len(self.examples) else ""
-        examples = f" ({', '.join(self.examples)}{more})" if self.examples else ""
-        return f"{self.count:,} {self.what}: {self.reason}{examples}"
+        which = f": {', '.join(self.examples)}{more}" if self.examples else ""
+        return f"{self.what} ({self.count:,}), {self.reason}{which}"
 
 
 class Report:
@@ -31,13 +42,13 @@ class Report:
 
     def __init__(self, path: str, *, is_dry: bool):
         self.path, self.is_dry = path, is_dry
-        self.counts: dict[str, Counter[str]] = {}
+        self.counts = {thing: Counter(new=0, here=0) for thing in COUNTED}
         self.left: dict[tuple[str, str], Left] = {}
         self.to_do: list[str] = []
 
     def count(self, thing: str, outcome: str, number: int = 1) -> None:
         """`outcome` is new or here, or another word of the thing's own."""
-        self.counts.setdefault(thing, Counter(new=0, here=0))[outcome] += number
+        self.counts[thing][outcome] += number
 
     def leave(
         self, what: str, reason: str, example: str = "", *, number: int = 1, is_loss: bool = True

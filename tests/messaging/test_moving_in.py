@@ -618,7 +618,7 @@ class TestTheCommand:
             call_command("import_predecessor", str(full.path), "--dry-run", stdout=out)
         lines = out.getvalue().splitlines()
         assert "messages: 30 would be new, 1 here already" in lines
-        assert "  1 messages: they do not say who the customer is (m98)" in lines
+        assert "  messages (1), they do not say who the customer is: m98" in lines
         assert lines[-1] == "Nothing was changed."
 
     def test_tells_nothing_secret(self, full):

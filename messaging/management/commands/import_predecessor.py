@@ -12,8 +12,8 @@ from accounts.models import Account
 from crypto.commands import Exit, Meter, stop
 from crypto.keyring import get_keyring
 from crypto.models import SupersededSecret
-from messaging import moving_in
-from messaging.moving_in import CannotMoveIn, Report, SecretsDiffer, Source
+from messaging import moving_in, queues
+from messaging.moving_in import COUNTED, CannotMoveIn, Report, SecretsDiffer, Source
 
 
 class Command(BaseCommand):
@@ -64,17 +64,21 @@ class Command(BaseCommand):
         meter = Meter(self, title, moving_in.total(source))
         if options["json"]:  # The lines between would be none.
             meter.next_line = math.inf
+        queues.prepare()  # Usually no worker has run yet.
         try:
             with meter.shown():
                 for number in moving_in.move_in(source, media, report):
                     meter.advance(number)
         except (DatabaseError, OSError, sqlite3.Error, KeyboardInterrupt) as exc:
-            reason = "Interrupted" if isinstance(exc, KeyboardInterrupt) else exc
-            if report.is_dry or not meter.done:
+            # The first line: those below may quote the row.
+            reason = (
+                "Interrupted" if isinstance(exc, KeyboardInterrupt) else f"{exc}".split("\n")[0]
+            )
+            if report.is_dry:
                 raise stop(f"{reason}. Nothing was changed.") from None
             raise stop(
-                f"{reason}. {meter.done:,} of {meter.total:,} rows were done, and stay. Run it "
-                "again for the rest.",
+                f"{reason}. What was moved in by then stays ({meter.done:,} of {meter.total:,} "
+                "rows). Run it again for the rest.",
                 Exit.PARTLY,
             ) from None
 
@@ -84,7 +88,7 @@ class Command(BaseCommand):
             outcomes = {verb: counter["new"], "here already": counter["here"]}
             outcomes |= {name: n for name, n in counter.items() if name not in ("new", "here")}
             line = ", ".join(f"{number:,} {outcome}" for outcome, number in outcomes.items())
-            self.stdout.write(f"{thing}: {line}")
+            self.stdout.write(f"{COUNTED[thing]}: {line}")
         for title, is_loss in (("Left behind", True), ("Not meant to come along", False)):
             found = [one for one in report.left.values() if one.is_loss is is_loss]
             if found:
