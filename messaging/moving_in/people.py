@@ -14,7 +14,7 @@ from crypto.keyring import get_keyring
 from crypto.models import Secret
 
 from ..wire import MAX_ID
-from .report import Report
+from .report import EXAMPLES, Report
 from .routes import Routes
 from .source import Row, Source, moment, text
 
@@ -54,6 +54,7 @@ def move_accounts(source: Source, users: dict[str, User], report: Report) -> Rou
             links.setdefault(text(row["account_id"]), []).append(user)
         else:
             report.leave("links", "their user is not in the file", text(row["account_id"]))
+    _name_the_unlinked(users, links, report)
     routes = Routes()
     for row in source.rows("accounts"):
         owners = links.pop(text(row["id"]), [])
@@ -80,6 +81,19 @@ def _new_user(row: Row, name: str, report: Report) -> User:
     if not report.is_dry:
         user.save()
     return user
+
+
+def _name_the_unlinked(
+    users: dict[str, User], links: dict[str, list[User]], report: Report
+) -> None:
+    linked = {user.username for found in links.values() for user in found}
+    names = sorted({user.username for user in users.values()} - linked)
+    if names:
+        more = ", …" if len(names) > EXAMPLES else ""
+        report.to_do.append(
+            f"Linked to no account: {', '.join(names[:EXAMPLES])}{more} ({len(names):,} in all). "
+            "Anybody could register there: switch off in the admin whom nobody knows."
+        )
 
 
 def _move_account(row: Row, owners: list[User], report: Report) -> Account | None:

@@ -113,6 +113,10 @@ class TestUsers:
         move_in(old)
         assert not User.objects.get(username="gone").is_active
 
+    def test_whom_nobody_may_know_are_named(self, old):
+        old.user(2, "stranger")
+        assert "stranger (1 in all)" in move_in(old)["to_do"][0]
+
     def test_of_a_name_that_is_here_keep_what_they_have(self, old):
         mine = User.objects.create_user("lena", password="another one 43")
         report = move_in(old)
