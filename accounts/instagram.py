@@ -27,6 +27,9 @@ from .instagram_usage import Usage
 CALLS_AT_ONCE = 40
 """Of one process, with connections that are kept."""
 
+FETCHING = 80
+"""Seconds for a call during which Instagram fetches what is sent."""
+
 # One pool of connections per process. Nothing of the environment's proxies or .netrc is used,
 # and no redirect is followed: the token would go with it.
 _http = requests.Session()
@@ -197,9 +200,14 @@ class InstagramClient:
         """Ask for no more webhooks of this account."""
         self._call("DELETE", "me/subscribed_apps")
 
-    def send(self, igsid: str, body: Body) -> str:
-        """Send one message, made by `instagram_messages`, once; returns Instagram's id of it."""
-        answer = self._call("POST", "me/messages", json={"recipient": {"id": igsid}} | body)
+    def send(self, igsid: str, body: Body, *, has_files: bool = False) -> str:
+        """Send one message, made by `instagram_messages`, once; returns Instagram's id of it.
+
+        Instagram fetches files before it answers, a video for up to 75 seconds (7.2).
+        """
+        timeout = FETCHING if has_files else settings.INSTAGRAM_TIMEOUT
+        body = {"recipient": {"id": igsid}} | body
+        answer = self._call("POST", "me/messages", json=body, timeout=timeout)
         if not isinstance(answer.get("message_id"), str):
             raise NoAnswer("Instagram answered without a message id.")
         return answer["message_id"]
@@ -276,6 +284,7 @@ def _answer(
     *,
     client: InstagramClient | None = None,
     is_own: bool = False,
+    timeout: float | None = None,
     **request: Any,
 ) -> dict[str, Any]:
     """One call, one meaning: the JSON object of a success, or an InstagramError.
@@ -283,7 +292,7 @@ def _answer(
     Errors are raised `from None`: the exceptions of the HTTP library quote the URL, and a token
     with it.
     """
-    timeout = settings.INSTAGRAM_TIMEOUT
+    timeout = timeout or settings.INSTAGRAM_TIMEOUT
     try:
         answer = _http.request(method, url, timeout=timeout, allow_redirects=False, **request)
     except requests.RequestException as exc:

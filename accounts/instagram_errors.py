@@ -49,6 +49,10 @@ class RateLimited(InstagramError):
 
 class Passing(InstagramError):
     @property
+    def wait(self) -> timedelta:
+        return timedelta(seconds=30) if self.subcode == SOME_LIMIT else timedelta()
+
+    @property
     def tries(self) -> int:
         """How often it is asked in all."""
         return TRIES.get(self.subcode, 4)
@@ -81,21 +85,27 @@ LIMITS = {
 TRIES = {2018294: 2, 2018008: 3}
 """Files that Instagram could not fetch, in time or at all."""
 
+SOME_LIMIT = 2018352
+"""A limit of which nothing more is documented (7.2)."""
+
 BLOCKED = 368
 """For violations of policy: asking again within the day makes it worse."""
 
 TOKEN_DEAD = {102, 190, 450, 452}
 WITHHELD = {3, 5, 10, 25, BLOCKED, *range(200, 300)}
-KNOWN_REFUSALS = {100, 506, 2500, 9010, 36103, 1609005, 9000001}
+UNKNOWN_PATH = 2500
+"""Nothing was done, though its HTTP status may be 500."""
+KNOWN_REFUSALS = {100, UNKNOWN_PATH, 36103, 9000001}
 
 NOT_PERMITTED_NOW = "Instagram does not let this account do that at the moment"
 WINDOW_CLOSED = "The 24-hour window is closed: you can answer again once the customer has written."
 OTHER_APP = "Another app is in charge of this conversation."
+NOT_KNOWN = "Instagram does not know this customer."
 NOT_AVAILABLE = "This customer is not available on Instagram right now."
 ABOUT_ONE_MESSAGE = {
     # By subcode, what to tell the person who wrote it. Not a problem of the account.
     **dict.fromkeys((2534022, 2018278, 2018065), WINDOW_CLOSED),
-    **dict.fromkeys((2018001, 2534013, 2534014), "Instagram does not know this customer."),
+    **dict.fromkeys((2018001, 2534013, 2534014), NOT_KNOWN),
     **dict.fromkeys((2534037, 2018300), OTHER_APP),
     2018108: "This customer cannot receive messages right now.",
     1545041: NOT_AVAILABLE,
@@ -109,11 +119,13 @@ ABOUT_ONE_MESSAGE = {
 PASSING = {
     2018008: "Instagram could not fetch the file from this site.",
     2018294: "Instagram did not get the video within its time.",
-    2018352: "Instagram asks to slow down.",
+    SOME_LIMIT: "Instagram asks to slow down.",
 }
 BY_CODE = {
+    230: "The customer has not agreed to that on Instagram.",
     506: "Instagram says that this was sent already.",
     551: NOT_AVAILABLE,
+    9010: NOT_KNOWN,
     1609005: "Instagram cannot process the link in it.",
 }
 NO_HUMAN_AGENT = (
@@ -158,7 +170,7 @@ def meaning_of(status: int, body: Any, *, is_read: bool, is_own: bool = False) -
         return Refused(about, **details)
     if passing := PASSING.get(subcode):
         return (RateLimited if is_read else Passing)(passing, **details)
-    if code in TOKEN_DEAD or (code == 2500 and "access token" in message):
+    if code in TOKEN_DEAD or (code == UNKNOWN_PATH and "access token" in message):
         reason = TOKEN_REASONS.get(subcode, "Instagram no longer accepts the access token.")
         return TokenRejected(reason, **details)
     if code == 100 and (
@@ -172,7 +184,7 @@ def meaning_of(status: int, body: Any, *, is_read: bool, is_own: bool = False) -
         return Withheld(f"{reason}: {message or status}", **details)
     if code in LIMITS or status == 429:
         return RateLimited("Instagram asks to slow down.", **details)
-    if code in UNCLEAR or status >= 500 or is_transient:
+    if code in UNCLEAR or is_transient or (status >= 500 and code != UNKNOWN_PATH):
         unclear = RateLimited if is_read else NoAnswer
         return unclear("Instagram reported a passing fault.", **details)
     if body is None:

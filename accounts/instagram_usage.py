@@ -32,7 +32,7 @@ def read(headers: Mapping[str, str]) -> Usage | None:
 def _decoded(header: str | None) -> Any:
     try:
         return json.loads(header or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -49,4 +49,4 @@ def _dicts(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _number(value: Any) -> int:
-    return min(int(value), 100_000) if isinstance(value, int | float) and value > 0 else 0
+    return int(min(value, 100_000)) if isinstance(value, int | float) and value > 0 else 0

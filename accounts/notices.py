@@ -47,7 +47,14 @@ def token_trouble(pks: list[str]) -> int:
     return _tell(pks, "Please reconnect {}", "accounts/token_email.txt", role=Role.OWNER)
 
 
-def _tell(pks: list[str], subject: str, template: str, **members: Any) -> int:
+def tell_owners(pk: str, subject: str, template: str, **more: Any) -> int:
+    """Tell the owners of something else about this account; `more` is for the template."""
+    return _tell([pk], subject, template, more, role=Role.OWNER)
+
+
+def _tell(
+    pks: list[str], subject: str, template: str, more: dict[str, Any] | None = None, **members: Any
+) -> int:
     """One mail to each member who has an address, about all their accounts among `pks`.
 
     `members` narrows down to whom.
@@ -69,6 +76,7 @@ def _tell(pks: list[str], subject: str, template: str, **members: Any) -> int:
             "user": user,
             "memberships": memberships,
             "url": settings.PUBLIC_BASE_URL + reverse("account_list"),
+            **(more or {}),
         }
         text = render_to_string(template, context)
         mails.append((user, EmailMessage(subject.format(what), text, to=[user.email])))
@@ -85,7 +93,7 @@ def _send(mails: list[tuple[User, EmailMessage]]) -> None:
                 _send_one(server, user, message)
                 left -= 1
     except Exception as exc:
-        logger.error("%d members could not be told by mail to reconnect: %s", left, exc)
+        logger.error("%d members could not be told by mail: %s", left, exc)
 
 
 def _send_one(server: Any, user: User, message: EmailMessage) -> None:

@@ -160,6 +160,19 @@ def count_stored_values() -> int:
     return sum(_stored(field).count() for field in encrypted_fields())
 
 
+def holders() -> list[tuple[type[models.Model], str, int]]:
+    """Each model of which rows hold encrypted values, what they hold in a word, and how many."""
+    fields: dict[type[models.Model], list[EncryptedTextField]] = {}
+    for field in encrypted_fields():
+        fields.setdefault(field.model, []).append(field)
+    found = []
+    for model, its in fields.items():
+        empty = models.Q(**{f"{field.name}__isnull": True for field in its})
+        if count := model._base_manager.exclude(empty).count():
+            found.append((model, its[0].name.rpartition("_")[2], count))
+    return found
+
+
 def anything_is_stored() -> bool:
     return any(_stored(field).exists() for field in encrypted_fields())
 

@@ -12,11 +12,12 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import models
 from django.http import HttpRequest
+from django.utils.text import capfirst
 
 from . import boxes
 from .census import still_unreadable
 from .columns import encrypted_columns
-from .fields import count_stored_values
+from .fields import holders
 from .keyring import DecryptionError, KeyRing, get_keyring
 from .models import Census, Secret
 
@@ -196,12 +197,20 @@ def _ephemeral() -> Verdict:
     return Verdict(
         State.EPHEMERAL,
         "DATA LOSS WARNING: Encrypted tokens found with ephemeral secret!",
-        f"Accounts with a stored token: {count_stored_values()}. These tokens were written under "
-        "a secret\nthat this process does not have. Two ways out:\n"
+        f"{_holders()} Written under a secret that this\nprocess does not have. Two ways out:\n"
         "  1. Restore: put the old secret into .env as SESSION_SECRET and start again.\n"
         "  2. Start over: put a new SESSION_SECRET into .env, run\n"
         "     python manage.py reset_tokens\n"
-        "     start again, and reconnect every account on the accounts page.",
+        "     start again, reconnect every account on the accounts page, and make what else is\n"
+        "     counted above anew where it was made.",
+    )
+
+
+def _holders() -> str:
+    """Rows, not values: one row may hold several."""
+    return " ".join(
+        f"{capfirst(model._meta.verbose_name_plural)} with a stored {what}: {count}."
+        for model, what, count in holders()
     )
 
 

@@ -118,6 +118,8 @@ else:
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 WEBHOOK_RETENTION_DAYS = env.int("WEBHOOK_RETENTION_DAYS", default=30)
+# A first look is taken with receivers on the same machine.
+ALLOW_PRIVATE_WEBHOOK_TARGETS = env.bool("ALLOW_PRIVATE_WEBHOOK_TARGETS", default=not IS_PRODUCTION)
 MEDIA_ROOT = Path(env.str("MEDIA_ROOT", default=str(BASE_DIR / "media")))
 MEDIA_RETENTION_DAYS = env.int("MEDIA_RETENTION_DAYS", default=0)  # 0: for ever
 
@@ -153,7 +155,7 @@ HUEY = queue_backend | {
     "immediate": False,  # It would follow DEBUG otherwise.
     "results": False,
     "consumer": {
-        "workers": 4,
+        "workers": 6,
         "worker_type": "thread",
         "initial_delay": 0.05,
         "max_delay": 0.05,

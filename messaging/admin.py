@@ -4,6 +4,9 @@ from django.utils.text import Truncator
 from .models import (
     Attachment,
     Conversation,
+    CrmEndpoint,
+    Delivery,
+    DeliveryAttempt,
     FileToDelete,
     HistorySync,
     InboundEvent,
@@ -184,3 +187,58 @@ class RuleSettingsAdmin(admin.ModelAdmin):
     list_select_related = ["account"]
     search_fields = ["account__username", "=account__id"]
     autocomplete_fields = ["account"]
+
+
+@admin.register(CrmEndpoint)
+class CrmEndpointAdmin(ReadOnlyAdmin):
+    list_display = [
+        "public_id", "account", "host", "is_enabled", "failures", "failing_since", "delivered_at",
+    ]  # fmt: skip
+    list_filter = ["is_enabled", "account"]
+    list_select_related = ["account"]
+    search_fields = ["=public_id", "account__username"]
+    fields = [
+        "public_id", "account", "host", "events", "is_enabled", "problem", "failing_since",
+        "failures", "delivered_at", "switched_off_at", "previous_until", "paused_until",
+        "leased_until", "created_at", "deleted_at",
+    ]  # fmt: skip
+
+
+class DeliveryAttemptInline(admin.TabularInline):
+    model = DeliveryAttempt
+    fields = readonly_fields = ["started_at", "milliseconds", "status", "error", "answer"]
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request, obj):
+        return False
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    list_display = ["public_id", "endpoint", "type", "state", "attempts", "due_at", "created_at"]
+    list_filter = ["state", "type"]
+    list_select_related = ["endpoint"]
+    search_fields = ["=public_id", "=endpoint__public_id", "=message__public_id"]
+    date_hierarchy = "created_at"
+    fields = [
+        "public_id", "endpoint", "type", "conversation", "message", "state", "attempts",
+        "is_out_of_order", "due_at", "created_at", "settled_at", "text",
+    ]  # fmt: skip
+    inlines = [DeliveryAttemptInline]
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).defer("body")
+
+
+@admin.register(DeliveryAttempt)
+class DeliveryAttemptAdmin(ReadOnlyAdmin):
+    list_display = ["id", "delivery", "started_at", "milliseconds", "status", "error"]
+    list_filter = ["status", "started_at"]
+    list_select_related = ["delivery"]
+    search_fields = ["=delivery__public_id"]
+    # The address may hold a key of the CRM's.
+    exclude = ["url"]
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).defer("delivery__body")

@@ -9,8 +9,10 @@ class MessagingConfig(AppConfig):
 
         from accounts.connecting import account_connected
         from accounts.deletion import deletion_begun
+        from crypto.reset import values_cleared
 
-        from . import deletion, history, ledger, outbox, sending
+        from . import deletion, endpoint_notices, history, ledger, outbox, sending
+        from .models import CrmEndpoint
         from .moving_in import in_the_way
 
         outbox.reply_queued.connect(sending.hint, dispatch_uid="sending")
@@ -19,3 +21,4 @@ class MessagingConfig(AppConfig):
         account_connected.connect(history.go_on, dispatch_uid="history")
         deletion_begun.connect(deletion.go_on, dispatch_uid="deletion")
         pre_migrate.connect(in_the_way.refuse_to_migrate, sender=self, dispatch_uid="moving_in")
+        values_cleared.connect(endpoint_notices.secrets_cleared, sender=CrmEndpoint)

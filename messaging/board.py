@@ -1,12 +1,13 @@
 """The rows that a few events are about: loaded and locked together, changed, and saved together."""
 
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db.models import Q
 
-from . import erasure, media, participants
-from .models import Attachment, Conversation, Message, MissingMessage
+from . import crm_events, erasure, media, participants
+from .crm_events import News
+from .models import Attachment, Conversation, EventType, Message, MissingMessage
 from .wire import Event, Kind
 
 Status = Message.Status
@@ -20,8 +21,8 @@ CONVERSATION_FIELDS = [
     "referral", "referral_at", "stopped_at", "started_at",
 ]  # fmt: skip
 MESSAGE_FIELDS = [
-    "mid", "mid_digest", "status", "text", "error", "timestamp", "change", "due_at", "lease",
-    "context", "reactions", "edit_number", "edited_at", "unsent_at",
+    "mid", "mid_digest", "status", "text", "error", "error_code", "timestamp", "change",
+    "due_at", "lease", "context", "reactions", "edit_number", "edited_at", "unsent_at",
 ]  # fmt: skip
 
 
@@ -66,6 +67,7 @@ class Board:
         self.changed: dict[int, Message] = {}
         self.unsent: set[bytes] = set()
         self.missing: list[MissingMessage] = []
+        self.news: list[News] = []
         self.own = self._own(told)
 
     def _conversations(self, keys: set[Key]) -> dict[Key, Conversation]:
@@ -135,6 +137,16 @@ class Board:
         if message.pk:
             self.changed[message.pk] = message
 
+    def tell_came(self, message: Message) -> None:
+        """Have CRMs told that the message is here, or with the customer; they are told once."""
+        self.news.append(crm_events.came(message, self.conversation(message)))
+
+    def tell(self, kind: EventType, message: Message, told: Told, **more: Any) -> None:
+        """Have CRMs told of something about the message, unless it is no news."""
+        if not told.is_old:
+            conversation = self.conversation(message)
+            self.news.append(News(kind, conversation, message, told.moment, more))
+
     def save(self) -> None:
         Message.objects.bulk_create(self.new.values())
         Attachment.objects.bulk_create(self.attachments)
@@ -148,3 +160,21 @@ class Board:
             erasure.forget_content(self.unsent)
         if self.missing:
             MissingMessage.objects.bulk_create(self.missing, ignore_conflicts=True)
+        crm_events.tell(self._worth_telling())
+
+    def _worth_telling(self) -> list[News]:
+        """Of a message that is taken back this alone; nothing of one that was never told of."""
+        if not self.news:
+            return []
+        new = {message.pk for message in self.new.values()}
+        told = {one.message.pk for one in self.news if one.type in crm_events.CAME}
+        return [
+            one
+            for one in self.news
+            if one.message is None
+            or (one.message.pk in new & told and not one.message.unsent_at)
+            or (
+                one.message.pk not in new
+                and (one.type == EventType.DELETED or not one.message.unsent_at)
+            )
+        ]

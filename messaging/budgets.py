@@ -5,6 +5,7 @@ what was called in the last second, so all workers together keep within it.
 """
 
 import random
+from collections import Counter
 from datetime import datetime, timedelta
 from math import ceil
 from uuid import uuid4
@@ -17,7 +18,6 @@ from accounts.instagram_usage import Usage
 from accounts.models import Account
 
 from .models import Attachment, Conversation, Message, SendingPace
-from .queues import LEASE
 
 Status = Message.Status
 
@@ -31,12 +31,25 @@ HEAVY = ("audio", "video")
 SLOW_AT, STOP_AT = 75, 97
 """Percent of a limit that Instagram says is used."""
 
+MOST_OF_ONE = 0.75
+"""Of the places for calls: when others come, some are free."""
+
+NOBODY: Counter[str] = Counter()
+
+CALL_LASTS = timedelta(minutes=2)
+"""After so long the worker that called is dead: Instagram may take 75 s to fetch a video."""
+
+SWEEP = timedelta(minutes=1)
 TOLD_LASTS = timedelta(minutes=5)
-SOON = timedelta(seconds=2)
+SOON = timedelta(seconds=2.5)
+"""Above the pause after the limit of so many calls a second."""
 
 
-def claim(size: int) -> list[Message]:
+def claim(size: int, busy: Counter[str] = NOBODY) -> list[Message]:
     """Take up to `size` messages to send them now; they are `sending` from here on.
+
+    `busy` says how many calls of each account are under way: one whose calls are slow takes no
+    more than its share of the places, and never all.
 
     Whoever takes some must call Instagram at once: a message that a dead worker had taken counts
     as perhaps sent.
@@ -47,8 +60,11 @@ def claim(size: int) -> list[Message]:
         chosen = []
         paces = _lock_paces()
         random.shuffle(paces)  # Over time everybody is first as often.
+        places = size + busy.total()
+        most = min(ceil(places / max(len(paces), 1)), ceil(places * MOST_OF_ONE))
         for left, pace in zip(range(len(paces), 0, -1), paces, strict=True):
-            chosen += _choose(pace, ceil((size - len(chosen)) / left))
+            share = ceil((size - len(chosen)) / left)
+            chosen += _choose(pace, min(share, most - busy[pace.account_id]))
         return _take(chosen)
 
 
@@ -57,6 +73,14 @@ def is_more_due() -> bool:
     now = timezone.now()
     soon = Message.objects.heads().filter(status=Status.QUEUED, due_at__lte=now + SOON)
     return soon.filter(account__in=_accounts(now + SOON)).exists()
+
+
+def next_due_at() -> datetime | None:
+    """When the next message that waits for its time comes due, if that is before the sweep."""
+    now = timezone.now()
+    soon = Message.objects.filter(status=Status.QUEUED, due_at__range=(now, now + SWEEP))
+    soon = soon.filter(account__in=_accounts(now + SWEEP))
+    return soon.order_by("due_at").values_list("due_at", flat=True).first()
 
 
 def note(account: Account, usage: Usage | None) -> None:
@@ -86,7 +110,7 @@ def go_on(account: Account) -> None:
 def _accounts(now: datetime) -> QuerySet[Account]:
     """Those of which something waits, and which may send."""
     queued = Message.objects.filter(account=OuterRef("pk"), status=Status.QUEUED, due_at__lte=now)
-    paused = Q(sending_pace__paused_until__gt=timezone.now())
+    paused = Q(sending_pace__paused_until__gt=now)
     return Account.objects.worth_trying().filter(Exists(queued)).exclude(paused)
 
 
@@ -110,12 +134,13 @@ def _choose(pace: SendingPace, size: int) -> list[int]:
         return []
     heavy = Attachment.objects.filter(message=OuterRef("pk"), kind__in=HEAVY)
     due = Message.objects.due().filter(account=pace.account_id).annotate(is_heavy=Exists(heavy))
-    due = due.order_by("due_at", "pk").values_list("due_at", "pk")
-    chosen = list(due.filter(is_heavy=False)[:size])
-    heavy_left = HEAVY_A_SECOND - called.filter(Exists(heavy)).count()
-    if heavy_left > 0:
-        chosen += due.filter(is_heavy=True)[: min(size, heavy_left)]
-    return [pk for _, pk in sorted(chosen)[:size]]
+    due = due.order_by("due_at", "pk").values_list("due_at", "pk", "is_heavy")
+    chosen = list(due[:size])
+    if any(is_heavy for _, _, is_heavy in chosen):
+        left = max(HEAVY_A_SECOND - called.filter(Exists(heavy)).count(), 0)
+        # Those that have to wait hold up no other.
+        chosen = [one for one in chosen if one[2]][:left] + list(due.filter(is_heavy=False)[:size])
+    return [pk for _, pk, _ in sorted(chosen)[:size]]
 
 
 def _a_second(pace: SendingPace, now: datetime) -> int:
@@ -139,10 +164,9 @@ def _take(pks: list[int]) -> list[Message]:
         status=Status.SENDING,
         lease=lease,
         called_at=now,
-        due_at=now + LEASE,
+        due_at=now + CALL_LASTS,
         attempts=F("attempts") + 1,
-        error="",
-        error_code="",
+        error="",  # Its code stays until the outcome: the same one again counts.
         change=Subquery(own.values("change")),
     )
     taken = rows.filter(lease=lease)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 from django.utils import timezone
@@ -40,12 +40,12 @@ def look() -> int:
         past = _read(message.account.client(), conversation)
     except (InstagramError, TokenUnreadable) as exc:
         logger.info("conversation %s: not read (%s)", conversation.pk, type(exc).__name__)
-        _look_again(pks, conversation, is_read=False)
+        _look_again(pks, conversation, read_since=None)
         return 1
     with transaction.atomic():
         told = [one for each in past for one in read_back.tell(message.account, each)]
         projection.project(told[::-1])
-    _look_again(pks, conversation, is_read=True)
+    _look_again(pks, conversation, read_since=_reach(past))
     return 1
 
 
@@ -60,14 +60,23 @@ def _read(client: InstagramClient, conversation: Conversation) -> list[PastMessa
     return past
 
 
-def _look_again(pks: list[int], conversation: Conversation, *, is_read: bool) -> None:
+def _reach(past: list[PastMessage]) -> datetime:
+    """The moment since which nothing is missing in what was read."""
+    moments = [one.at for one in past if one.at]
+    if len(past) < TOLD or not moments:
+        return datetime.min.replace(tzinfo=UTC)
+    return min(moments)
+
+
+def _look_again(pks: list[int], conversation: Conversation, *, read_since: datetime | None) -> None:
     """Those that are not settled yet are looked for again, each a few times in all."""
     left = Message.objects.filter(pk__in=pks, status=Message.Status.UNCONFIRMED)
     for message in left:
         since = timezone.now() - message.called_at
         later = [wait for wait in LOOKS if wait > since]
         changes = {"due_at": message.called_at + later[0] if later else None}
-        if is_read and not later:
+        is_missing = read_since and read_since < message.called_at
+        if is_missing and not later:
             changes["error"] = outcomes.NOT_FOUND
         with transaction.atomic():
             change = conversation.next_change()

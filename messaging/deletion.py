@@ -16,7 +16,15 @@ from accounts.deletion import former_id
 from accounts.models import Account, DeletionRequest
 
 from . import erasure, media
-from .models import Attachment, Conversation, FileToDelete, InboundEvent, Message, WebhookEvent
+from .models import (
+    Attachment,
+    Conversation,
+    Delivery,
+    FileToDelete,
+    InboundEvent,
+    Message,
+    WebhookEvent,
+)
 from .queues import Drain
 
 logger = logging.getLogger(__name__)
@@ -65,6 +73,8 @@ def _delete_some(request: DeletionRequest) -> int:
         return 1
     if events := _forget_what_came(account, request):
         return events
+    if forwarded := _forget_what_went(account):
+        return forwarded
     messages, empty = _next(account)
     if empty:
         return _delete_conversations(request, empty)
@@ -97,6 +107,14 @@ def _forget_what_came(account: Account, request: DeletionRequest) -> int:
         forgotten = erasure.forget_account(account.pk)
         request.add(notifications=forgotten)
     return forgotten
+
+
+def _forget_what_went(account: Account) -> int:
+    """What was forwarded to CRMs, and what still waits for that: nobody is told of it any more."""
+    told = Delivery.objects.filter(endpoint__account=account).order_by("pk")
+    pks = list(told.values_list("pk", flat=True)[:BATCH])
+    Delivery.objects.filter(pk__in=pks).delete()
+    return len(pks)
 
 
 def _next(account: Account) -> tuple[list[int], list[int]]:

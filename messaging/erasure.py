@@ -1,12 +1,21 @@
-"""Erasure is real: what was taken back goes from conversations, files and ledger in one commit."""
+"""Erasure is real: what was taken back goes from conversations, files, ledger and what is forwarded
+in one commit."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from django.db.models import Exists, F, OuterRef
+from django.utils import timezone
 
 from . import media, wire
-from .models import Attachment, InboundEvent, WebhookEvent
+from .models import (
+    Attachment,
+    Delivery,
+    DeliveryAttempt,
+    EventType,
+    InboundEvent,
+    WebhookEvent,
+)
 
 BATCH = 20
 """Webhooks forgotten at a time; a body may be long."""
@@ -20,6 +29,7 @@ def forget_content(mid_digests: Iterable[bytes]) -> None:
     """
     digests = list(mid_digests)
     media.forget(Attachment.objects.filter(message__mid_digest__in=digests))
+    _forget_deliveries(digests)
     events = InboundEvent.objects.filter(
         mid_digest__in=digests, kind__in=[*wire.BRING, wire.Kind.EDIT]
     )
@@ -42,6 +52,22 @@ def forget_account(account_id: str) -> int:
     others = InboundEvent.objects.filter(webhook=OuterRef("pk"))
     WebhookEvent.objects.filter(~Exists(others), pk__in=webhooks).delete()
     return gone
+
+
+def _forget_deliveries(digests: list[bytes]) -> None:
+    """What CRMs were told, or would have been, and what they answered: that it was taken back is
+    told all the same."""
+    told = Delivery.objects.filter(message__mid_digest__in=digests).exclude(type=EventType.DELETED)
+    pks = list(told.select_for_update(of=("self",)).order_by("pk").values_list("pk", flat=True))
+    if not pks:
+        return
+    rows = Delivery.objects.filter(pk__in=pks)
+    now = timezone.now()
+    held = Delivery.objects.waiting().filter(attempts=0, is_out_of_order=False)
+    held.filter(conversation__in=rows.values("conversation"), due_at__gt=now).update(due_at=now)
+    rows.waiting().update(state=Delivery.State.FORGOTTEN, due_at=None, settled_at=now)
+    rows.update(body=b"")
+    DeliveryAttempt.objects.filter(delivery__in=pks).update(answer="")
 
 
 def _rewrite(events: Iterable[InboundEvent], change: Callable[[bytes, set[int]], bytes]) -> None:

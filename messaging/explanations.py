@@ -55,6 +55,11 @@ WHAT_TO_DO = (
         NOTHING_TO_DO,
     ),
     (
+        "The customer has not agreed",
+        "It concerns this one customer; the account is well.",
+        "Answer in the Instagram app.",
+    ),
+    (
         "The customer has blocked",
         "It concerns this one customer; the account is well.",
         NOTHING_TO_DO,

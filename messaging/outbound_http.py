@@ -2,9 +2,11 @@
 
 import ipaddress
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
@@ -12,6 +14,8 @@ from requests.adapters import HTTPAdapter
 
 TIMEOUT = 15
 REDIRECTS = 3
+BEGINNING = 1000
+"""Bytes of an answer that are read; whatever follows is not waited for."""
 
 IPV4_INSIDE = [
     ipaddress.ip_network(network)
@@ -36,6 +40,93 @@ class PinnedAdapter(HTTPAdapter):
         if host["scheme"] == "https":
             pool |= {"server_hostname": host["host"], "assert_hostname": host["host"]}
         return host | {"host": self.address}, pool
+
+
+class Answer(NamedTuple):
+    """What came back, and how it begins."""
+
+    status: int
+    headers: Mapping[str, str]
+    beginning: bytes
+
+
+class Line:
+    """A connection to the address behind one URL, checked when it is made and kept from then on.
+
+    For one post at a time. An address in a private network, and plain http, is refused unless
+    `allow_private`. Raises Forbidden, or requests.RequestException.
+    """
+
+    def __init__(self, url: str, *, allow_private: bool):
+        parts = _split(url)
+        check_target(parts, allow_private=allow_private)
+        adapter = PinnedAdapter(_resolve_all(parts, allow_private=allow_private))
+        _watch(adapter, self._note_socket)
+        self.url, self.host = url, parts.netloc
+        self.socket: socket.socket | None = None
+        self.is_cut = False
+        self.used_at = time.monotonic()
+        self.session = requests.Session()
+        self.session.trust_env = False
+        # requests would read a redirect's body, however long, even when it follows none.
+        self.session.get_redirect_target = lambda response: None
+        self.session.mount(f"{parts.scheme}://", adapter)
+
+    def post(self, body: bytes, headers: dict[str, str]) -> Answer:
+        """The answer to POST `body`, within TIMEOUT seconds however slowly it drips in."""
+        # A time-out of the socket begins anew with every byte.
+        watch = threading.Timer(TIMEOUT, self.cut)
+        watch.daemon = True
+        watch.start()
+        try:
+            with self.session.post(
+                self.url,
+                data=body,
+                headers={"Host": self.host, "Accept-Encoding": "identity", **headers},
+                timeout=TIMEOUT,
+                stream=True,
+                allow_redirects=False,
+            ) as answer:
+                beginning = answer.raw.read(BEGINNING, decode_content=False)
+            if self.is_cut:
+                raise requests.Timeout
+            return Answer(answer.status_code, answer.headers, beginning)
+        except Exception:
+            if self.is_cut:
+                raise requests.Timeout(f"no answer within {TIMEOUT} seconds") from None
+            raise
+        finally:
+            watch.cancel()
+            self.used_at = time.monotonic()
+
+    def cut(self) -> None:
+        """End whatever is under way; from any thread."""
+        self.is_cut = True
+        if self.socket:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.session.close()
+        if self.socket:
+            self.socket.close()
+
+    def _note_socket(self, made: socket.socket) -> None:
+        # A copy: TLS takes the socket itself over, and may be stuck in its handshake.
+        if self.socket:
+            self.socket.close()
+        self.socket = made.dup()
+        if self.is_cut:
+            self.cut()
+
+
+def check_target(parts: SplitResult | str, *, allow_private: bool) -> None:
+    """Raise Forbidden for what can be no target, whatever it resolves to."""
+    parts = _split(parts) if isinstance(parts, str) else parts
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise Forbidden("it must begin with https:// and name a host")
+    if parts.scheme == "http" and not allow_private:
+        raise Forbidden("it must begin with https://")
 
 
 @contextmanager
@@ -108,6 +199,49 @@ def _resolve(parts: SplitResult) -> str:
     if parts.scheme == "https" and not _is_global(address):
         raise Forbidden(f"{parts.hostname} lies in a private network")
     return address
+
+
+def _resolve_all(parts: SplitResult, *, allow_private: bool) -> str:
+    """One address of the host, all of which must be allowed: who mixes them means no good."""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise requests.ConnectionError(f"{parts.hostname} has no address") from None
+    addresses = [str(one[4][0]) for one in found]
+    for address in addresses:
+        if not (_is_global(address) or (allow_private and _is_private(address))):
+            raise Forbidden(f"{parts.hostname} lies in a private network")
+    return addresses[0]
+
+
+def _is_private(address: str) -> bool:
+    """Whether it may be this machine or a company's network; but not where clouds keep secrets."""
+    ip = ipaddress.ip_address(address)
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if ip.is_loopback:
+        return True
+    leads_elsewhere = ip.version == 6 and any(ip in network for network in IPV4_INSIDE)
+    return not (leads_elsewhere or ip.is_link_local or ip.is_multicast or ip.is_unspecified)
+
+
+def _watch(adapter: HTTPAdapter, note: Callable[[socket.socket], None]) -> None:
+    """Have every socket that the adapter opens noted."""
+    manager = adapter.poolmanager
+    manager.pool_classes_by_scheme = {
+        scheme: type("WatchedPool", (pool,), {"ConnectionCls": _watched(pool.ConnectionCls, note)})
+        for scheme, pool in manager.pool_classes_by_scheme.items()
+    }
+
+
+def _watched(connection: type, note: Callable[[socket.socket], None]) -> type:
+    class Watched(connection):
+        def _new_conn(self) -> socket.socket:
+            made = super()._new_conn()
+            note(made)
+            return made
+
+    return Watched
 
 
 def _is_global(address: str) -> bool:

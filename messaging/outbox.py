@@ -1,6 +1,7 @@
 """Answers are written down here first; a worker sends them from there."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -69,6 +70,8 @@ def queue_reply(
     except IntegrityError:
         if answers:
             return Message.objects.get(answers=answers)
+        if not submission:
+            raise
         return Message.objects.get(conversation=conversation, submission=submission)
 
 
@@ -96,27 +99,50 @@ def queue_files(
     except uploads.NotTaken as exc:
         raise ReplyRefused(str(exc)) from None
     how = {"written_by": by, "tag": tag}
+    groups = uploads.grouped(checked)
+    keys = _keys(submission, checked, text, len(groups) + bool(text))
     marks = media.write({one.name: one.data for one in checked})
     try:
         with transaction.atomic():
             messages = []
-            for n, group in enumerate(uploads.grouped(checked)):
-                own = submission and uuid5(submission, f"files {n}")
-                message = _write(conversation, submission=own, **how)
+            for key, group in zip(keys, groups, strict=False):
+                message = _write(conversation, submission=key, **how)
                 Attachment.objects.bulk_create(
                     one.attachment(message, position) for position, one in enumerate(group)
                 )
                 messages.append(message)
             if text:
-                own = submission and uuid5(submission, text)
-                how |= {"text": text, "quick_replies": choices}
-                messages.append(_write(conversation, submission=own, **how))
+                how |= {"text": text, "quick_replies": choices, "submission": keys[-1]}
+                messages.append(_write(conversation, **how))
             media.adopt(marks)
             return messages
     except IntegrityError:
         media.abandon(marks)
-        first = uuid5(submission, "files 0")
-        return list(Message.objects.filter(conversation=conversation, submission=first))
+        if not submission:
+            raise
+        written = Message.objects.filter(conversation=conversation, submission__in=keys)
+        return list(written.order_by("pk"))
+
+
+def check_account(account: Account) -> None:
+    """Whatever else is wrong with an account may pass, so its queue is kept.
+
+    Raises ReplyRefused.
+    """
+    if account.status == Account.Status.DISCONNECTED:
+        raise ReplyRefused(f"@{account.username} is disconnected. Connect it again to answer.")
+
+
+def _keys(
+    submission: UUID | None, files: Sequence[uploads.Checked], text: str, count: int
+) -> list[UUID | None]:
+    """What tells a second click from other files, or another text, in a form that came back."""
+    if not submission:
+        return [None] * count
+    content = sha256(text.encode())
+    for file in files:
+        content.update(sha256(file.data).digest())
+    return [uuid5(submission, f"{content.hexdigest()} {n}") for n in range(count)]
 
 
 def _plain(text: str) -> str:
@@ -159,9 +185,7 @@ def _checked_choice(choice: dict[str, str]) -> dict[str, str]:
 
 def _tag(conversation: Conversation, is_by_person: bool) -> str:
     """How Instagram will let it go out. Raises ReplyRefused when it would not."""
-    account = conversation.account
-    if account.status == Account.Status.DISCONNECTED:
-        raise ReplyRefused(f"@{account.username} is disconnected. Connect it again to answer.")
+    check_account(conversation.account)
     if conversation.is_open:
         return ""
     if conversation.last_inbound_at is None:

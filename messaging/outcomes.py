@@ -3,9 +3,10 @@
 from datetime import timedelta
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from . import erasure, media, projection, wire
+from . import crm_events, erasure, media, projection, wire
 from .models import Conversation, Message
 
 Status = Message.Status
@@ -16,9 +17,10 @@ NOT_FOUND = (
     "arrived."
 )
 FIELDS = [
-    "mid", "mid_digest", "status", "text", "error", "timestamp", "change", "due_at", "lease",
-    "reactions", "edit_number", "edited_at", "unsent_at",
+    "mid", "mid_digest", "status", "text", "error", "error_code", "timestamp", "change",
+    "due_at", "lease", "reactions", "edit_number", "edited_at", "unsent_at",
 ]  # fmt: skip
+TOLD_AS = {Status.SENT: crm_events.came, Status.FAILED: crm_events.failed}
 FIRST_LOOK = timedelta(seconds=30)
 """How long an echo has to settle what is not confirmed, before the conversation is read."""
 
@@ -39,30 +41,38 @@ def sent(answers: list[tuple[Message, str]]) -> None:
     }
     # An echo may have been faster, and found ours, or none, or another one of ours.
     twins = {bytes(row.mid_digest): row for row in Message.objects.filter(mid_digest__in=mids)}
-    named = []
+    named, news = [], []
     for digest, (ours, mid) in mids.items():
         if ours.mid == mid:
             continue
+        if ours.status != Status.SENT:
+            news.append(ours)
         conversation = changes[ours.conversation_id]
         conversation.change += 1
-        _name(ours, mid, digest, twins.get(digest), conversation.change)
+        if stranger := _name(ours, mid, digest, twins.get(digest), conversation.change):
+            news.append(stranger)
         named.append(ours)
+    crm_events.tell(crm_events.came(one) for one in news if not one.unsent_at)
     Conversation.objects.write(list(changes.values()), ["change"])
     if unsent := {bytes(ours.mid_digest) for ours in named if ours.unsent_at}:
         erasure.forget_content(unsent)
     projection.tell_again({bytes(ours.mid_digest) for ours in named})
 
 
-def _name(ours: Message, mid: str, digest: bytes, twin: Message | None, change: int) -> None:
-    """Give our message the id that Instagram gave it."""
+def _name(
+    ours: Message, mid: str, digest: bytes, twin: Message | None, change: int
+) -> Message | None:
+    """Give our message the id that Instagram gave it; returns what it had been taken for."""
     stranger = _stranger(ours, change) if ours.mid else None
     if twin:
         _become(ours, twin, change)
     ours.mid, ours.mid_digest, ours.status = mid, digest, Status.SENT
-    ours.error, ours.change, ours.due_at, ours.lease = "", change, None, None
+    ours.error, ours.error_code = "", ""
+    ours.change, ours.due_at, ours.lease = change, None, None
     Message.objects.write([ours], FIELDS)
     if stranger:
         stranger.save(force_insert=True)
+    return stranger
 
 
 def _stranger(ours: Message, change: int) -> Message:
@@ -96,12 +106,14 @@ def _become(ours: Message, twin: Message, change: int) -> None:
     if twin.unsent_at or twin.edited_at:
         ours.text = twin.text
     media.forget(twin.attachments.all())
+    # What was told of it stays in the log, but for its coming: ours is told under its own id.
+    twin.deliveries.exclude(type__in=crm_events.CAME).update(message=ours)
     twin.delete()
 
 
 def failed(message: Message, error: str, code: str = "") -> bool:
     """Nothing of it will be sent any more."""
-    return move(message, Status.SENDING, **_over(Status.FAILED, error), error_code=code)
+    return move(message, Status.SENDING, **_over(Status.FAILED, error, code))
 
 
 def unconfirmed(message: Message, why: str = NOT_CONFIRMED) -> bool:
@@ -110,11 +122,12 @@ def unconfirmed(message: Message, why: str = NOT_CONFIRMED) -> bool:
     return move(message, Status.SENDING, attempts=0, **changes)
 
 
-def requeue(message: Message, delay: timedelta, why: str, code: str = "") -> bool:
+def requeue(
+    message: Message, delay: timedelta, why: str, code: str = "", **changes: object
+) -> bool:
     """Nothing was sent: it is tried again after `delay`."""
-    due_at = timezone.now() + delay
-    changes = {"status": Status.QUEUED, "due_at": due_at, "lease": None, "error": why}
-    return move(message, Status.SENDING, error_code=code, **changes)
+    changes |= _over(Status.QUEUED, why, code) | {"due_at": timezone.now() + delay}
+    return move(message, Status.SENDING, **changes)
 
 
 def mark(message: Message, *, arrived: bool) -> bool:
@@ -123,19 +136,26 @@ def mark(message: Message, *, arrived: bool) -> bool:
     False when it was settled meanwhile, by its echo or by a colleague.
     """
     changes = _over(Status.SENT, "") if arrived else _over(Status.FAILED, Message.NOT_ARRIVED)
-    with transaction.atomic():
-        change = message.conversation.next_change()
-        row = Message.objects.filter(pk=message.pk, status=Status.UNCONFIRMED)
-        return row.update(change=change, **changes) == 1
+    row = Message.objects.filter(pk=message.pk, status=Status.UNCONFIRMED)
+    return _change(message, row, changes)
 
 
 def move(message: Message, was: str, **changes: object) -> bool:
     """Change the row if it is still in state `was` and still ours; pages will hear of it."""
+    row = Message.objects.filter(pk=message.pk, status=was, lease=message.lease)
+    return _change(message, row, changes)
+
+
+def _change(message: Message, row: QuerySet[Message], changes: dict[str, object]) -> bool:
     with transaction.atomic():
         change = message.conversation.next_change()
-        row = Message.objects.filter(pk=message.pk, status=was, lease=message.lease)
-        return row.update(change=change, **changes) == 1
+        if not row.update(change=change, **changes):
+            return False
+        if tell := TOLD_AS.get(changes.get("status")):
+            now = Message.objects.select_related("conversation").get(pk=message.pk)
+            crm_events.tell([tell(now)])
+        return True
 
 
-def _over(status: str, error: str) -> dict[str, object]:
-    return {"status": status, "error": error, "due_at": None, "lease": None}
+def _over(status: str, error: str, code: str = "") -> dict[str, object]:
+    return {"status": status, "error": error, "error_code": code, "due_at": None, "lease": None}

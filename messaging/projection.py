@@ -11,9 +11,11 @@ from typing import Any
 
 from . import automation, matching, media
 from .board import ECHO_TOLERANCE, Board, Told
+from .crm_events import News
 from .models import (
     Attachment,
     Conversation,
+    EventType,
     InboundEvent,
     Message,
     MissingMessage,
@@ -118,7 +120,9 @@ def _content(board: Board, told: Told) -> str:
         ]
         if not message.is_out:
             _note_wish(conversation, message)
-            if not told.is_old:
+        if not told.is_old:
+            board.tell_came(message)
+            if not message.is_out:
                 conversation.last_inbound_change = board.note(conversation)
                 board.arrived.append(message)
     elif message.unsent_at:
@@ -155,6 +159,7 @@ def _edit(board: Board, told: Told) -> str:
         if message.edited_at is None or rank > _rank(message):
             message.edit_number, message.edited_at, message.text = rank
             board.touch(message)
+            board.tell(EventType.EDITED, message, told)
     return ""
 
 
@@ -181,6 +186,7 @@ def _unsend(board: Board, told: Told) -> str:
         if message.pk is None:
             board.attachments = [one for one in board.attachments if one.message is not message]
         board.touch(message)
+        board.tell(EventType.DELETED, message, told)
     return ""
 
 
@@ -195,6 +201,8 @@ def _reaction(board: Board, told: Told) -> str:
     if not message.unsent_at and (at, event.emoji) > (known["at"], known["emoji"]):
         message.reactions[side] = {"emoji": event.emoji, "at": at}
         board.touch(message)
+        by = "customer" if side == board.conversation(message).igsid else "account"
+        board.tell(EventType.REACTION, message, told, reaction={"emoji": event.emoji, "by": by})
     return ""
 
 
@@ -204,6 +212,7 @@ def _seen(board: Board, told: Told) -> str:
     if conversation.seen_at is None or told.moment > conversation.seen_at:
         conversation.seen_at = told.moment
         board.note(conversation)
+        board.news.append(News(EventType.READ, conversation, at=told.moment))
     return ""
 
 
@@ -284,8 +293,10 @@ def _confirm(board: Board, message: Message, told: Told) -> None:
         Status.SENT, moment, told.event.mid
     ):  # fmt: skip
         return
+    if message.status != Status.SENT:
+        board.tell_came(message)
     message.mid, message.mid_digest = told.event.mid, told.digest
-    message.status, message.error = Status.SENT, ""
+    message.status, message.error, message.error_code = Status.SENT, "", ""
     message.timestamp = moment
     message.due_at = message.lease = None
     board.touch(message)
@@ -298,6 +309,8 @@ def _complete(board: Board, message: Message, told: Told) -> None:
     if message.edited_at is None:
         message.text = event.text or ""
     board.touch(message)
+    if not told.is_old:
+        board.tell_came(message)  # It may have been told when it was read back.
     stored = Attachment.objects.filter(message__mid_digest=told.digest)
     waiting = [one for one in board.attachments if one.message is message]
     if [one.kind for one in (*stored, *waiting)] != [item.kind for item in event.attachments]:

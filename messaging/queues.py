@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import Self
 from uuid import UUID, uuid4
@@ -101,6 +101,7 @@ class Drain:
         self.waiting = f"waiting:{self.name}".encode()
         self.task = db_task(name=self.name)(self.run)
         self.is_asked = False
+        self.later: datetime | None = None
         self.running = threading.Lock()
 
     def hint(self) -> None:
@@ -115,6 +116,12 @@ class Drain:
         """Ask a worker to look, whatever was asked before."""
         HUEY.storage.put_data(self.waiting, b"1")
         self.task()
+
+    def start_at(self, moment: datetime) -> None:
+        """Ask a worker to look then: a row of which that is known comes due before the sweep."""
+        if moment != self.later:
+            self.later = moment
+            self.task.schedule(eta=moment)
 
     def run(self) -> None:
         """Work until no row is due."""
@@ -143,6 +150,11 @@ class Drain:
                 self.start_unless_waiting()
                 return
             rest()
+
+    def was_asked(self) -> bool:
+        """Whether somebody asked since this was last said: for work that takes long to end."""
+        was_asked, self.is_asked = self.is_asked, False
+        return was_asked
 
     def start_unless_waiting(self) -> None:
         """Ask a worker to look, if none has been asked who has not begun yet."""

@@ -21,7 +21,7 @@ from accounts.models import Account, TokenUnreadable
 
 from . import budgets, wire
 from .models import Conversation, Message, SenderAction
-from .outbox import ReplyRefused
+from .outbox import ReplyRefused, check_account
 from .queues import Drain
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ def react(message: Message, emoji: str) -> None:
     Raises ReplyRefused.
     """
     conversation = message.conversation
+    check_account(conversation.account)
     if not message.mid or message.unsent_at:
         raise ReplyRefused("Only to a message that Instagram has can be reacted.")
     if not conversation.is_open:

@@ -1,15 +1,17 @@
 """Answers leave here: many conversations side by side, each message at most once."""
 
+import atexit
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
-from django.db import DatabaseError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from accounts import instagram_messages
@@ -36,12 +38,17 @@ Status = Message.Status
 SIDE_BY_SIDE = 32
 """Calls of one worker process at a time."""
 
-TURN = 3
-"""Seconds after which nothing new is begun, so that a worker can stop."""
+TURN = 2
+"""Seconds after which the drain has its say, so that a worker can stop."""
 
 GIVE_UP = timedelta(hours=24)
 GIVE_UP_AUTOMATIC = timedelta(minutes=10)
 """Hours later an automatic reply is worse than none."""
+
+
+_threads = ThreadPoolExecutor(SIDE_BY_SIDE, "send")
+_under_way: dict[Future[str], tuple[Message, InstagramClient]] = {}
+"""Of this process. The thread that runs the drain alone touches it."""
 
 
 class Done(NamedTuple):
@@ -56,27 +63,40 @@ class Done(NamedTuple):
 def send() -> int:
     """Send what is due, as fast as Instagram allows; returns how many messages were tried.
 
-    This thread alone writes; the others wait for Instagram.
+    This thread alone writes; the others wait for Instagram. A call may outlast the turn: a slow
+    one holds up nobody else.
     """
     _stop_waiting_for_answers()
-    under_way: dict[Future[str], tuple[Message, InstagramClient]] = {}
     until, count = time.monotonic() + TURN, 0
-    with ThreadPoolExecutor(SIDE_BY_SIDE, "send") as threads:
-        while True:
-            if time.monotonic() < until:
-                for message, client in _begin(SIDE_BY_SIDE - len(under_way)):
-                    call = partial(client.send, message.conversation.igsid, _body(message))
-                    under_way[threads.submit(call)] = message, client
-                    count += 1
-            if under_way:
-                wait(under_way, timeout=0.1, return_when=FIRST_COMPLETED)
+    try:
+        while time.monotonic() < until:
+            for message, client in _begin():
+                call = partial(client.send, message.conversation.igsid, _body(message))
+                has_files = bool(message.attachments.all())
+                _under_way[_threads.submit(call, has_files=has_files)] = message, client
+                count += 1
+            if _under_way:
+                wait(_under_way, timeout=0.1, return_when=FIRST_COMPLETED)
                 rest()  # Others end meanwhile, and are written down together.
-                done = [call for call in under_way if call.done()]
-                _settle([Done(*under_way.pop(call), call) for call in done])
-            elif time.monotonic() < until and budgets.is_more_due():
+                _settle_those_that_ended()
+            elif budgets.is_more_due():
                 time.sleep(0.02)
             else:
-                return count
+                if moment := budgets.next_due_at():
+                    send.start_at(moment)
+                break
+    except Exception:
+        _settle_all()  # Nobody may look again before their leases end.
+        raise
+    return count + len(_under_way)
+
+
+@atexit.register
+def _settle_all() -> None:
+    """Wait for the calls under way, and write down what became of them."""
+    if _under_way:
+        wait(_under_way)
+        _settle_those_that_ended()
 
 
 def hint(**signal: object) -> None:
@@ -90,10 +110,10 @@ def go_on(account: Account, **signal: object) -> None:
     send.hint()
 
 
-def _begin(size: int) -> list[tuple[Message, InstagramClient]]:
+def _begin() -> list[tuple[Message, InstagramClient]]:
     """Messages that are to be sent now, each with the account's client."""
-    begun = []
-    for message in budgets.claim(size):
+    begun, busy = [], Counter(message.account_id for message, _ in _under_way.values())
+    for message in budgets.claim(SIDE_BY_SIDE - busy.total(), busy):
         if too_late := _too_late(message):
             outcomes.failed(message, too_late)
             continue
@@ -121,14 +141,19 @@ def _body(message: Message) -> instagram_messages.Body:
     return instagram_messages.by_a_person(body) if message.tag else body
 
 
+def _settle_those_that_ended() -> None:
+    if done := [call for call in _under_way if call.done()]:
+        _settle([Done(*_under_way.pop(call), call) for call in done])
+
+
 def _settle(done: list[Done]) -> None:
     """Write outcomes down, together or else one by one."""
     try:
-        _record(done)
+        _insist(partial(_record, done))
     except Exception:
         for one in done:
             try:
-                _insist(partial(_record, [one]))
+                _record([one])
             except Exception:  # Its lease says what comes next: nobody knows whether it was sent.
                 logger.exception("message %s: its outcome is not known", one.message.public_id)
 
@@ -139,7 +164,7 @@ def _insist(record: Callable[[], None]) -> None:
         try:
             record()
             return
-        except DatabaseError as exc:
+        except (OperationalError, InterfaceError) as exc:
             logger.warning("an outcome is not written yet: %s", exc)
             connection.close_if_unusable_or_obsolete()
             time.sleep(pause)
@@ -176,8 +201,9 @@ def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:
             budgets.pause(account, exc.wait)
             delay = max(_back_off(message), exc.wait)
             outcomes.requeue(message, delay, f"Trying again: {exc}", exc.number)
-        case Passing() if message.attempts < exc.tries:
-            outcomes.requeue(message, _back_off(message), f"Trying again: {exc}", exc.number)
+        case Passing() if _tries(message, exc) < exc.tries:
+            delay, tries = max(_back_off(message), exc.wait), _tries(message, exc)
+            outcomes.requeue(message, delay, f"Trying again: {exc}", exc.number, attempts=tries)
         case TokenRejected() | Withheld():
             is_dead = isinstance(exc, TokenRejected)
             account.note_problem(
@@ -187,6 +213,11 @@ def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:
             outcomes.requeue(message, timedelta(), f"Waiting: {exc}", exc.number)
         case _:
             outcomes.failed(message, str(exc), exc.number)
+
+
+def _tries(message: Message, exc: InstagramError) -> int:
+    """How often it was tried, since it first failed like this: what was before is over."""
+    return message.attempts if message.error_code == exc.number else 1
 
 
 def _back_off(message: Message) -> timedelta:

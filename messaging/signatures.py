@@ -1,8 +1,13 @@
-"""Proves who sent a webhook: an HMAC over its raw bytes (Instagram webhooks, 3.3)."""
+"""HMACs over raw bytes: who sent a webhook to us (Instagram webhooks, 3.3), and that one to a CRM
+is ours."""
 
+import base64
 import hmac
+import secrets
 
 from django.conf import settings
+
+PREFIX = "whsec_"
 
 
 def is_genuine(body: bytes, header: str) -> bool:
@@ -14,6 +19,35 @@ def is_genuine(body: bytes, header: str) -> bool:
     given = header.encode("latin-1", "replace")
     genuine = False
     for secret in settings.INSTAGRAM_APP_SECRETS:
-        expected = f"sha256={hmac.digest(secret.encode(), body, 'sha256').hex()}"
-        genuine |= hmac.compare_digest(expected.encode(), given)
+        genuine |= hmac.compare_digest(_hub(secret, body).encode(), given)
     return genuine
+
+
+def new_secret() -> str:
+    """256 random bits, as Standard Webhooks write them."""
+    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def headers(keys: list[str], event_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The headers that prove a delivery to be ours, for each of `keys`; the first is the current.
+
+    Two conventions side by side. Standard Webhooks sign id and time along and may name several
+    signatures. X-Hub-Signature-256 knows one: the current secret's, whole and as text, which is
+    what people who verified the signatures of a predecessor paste into the code they have.
+    """
+    signed = f"{event_id}.{timestamp}.".encode() + body
+    return {
+        "webhook-id": event_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": " ".join(_standard(key, signed) for key in keys),
+        "X-Hub-Signature-256": _hub(keys[0], body),
+    }
+
+
+def _standard(secret: str, signed: bytes) -> str:
+    key = base64.b64decode(secret.removeprefix(PREFIX))
+    return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+
+
+def _hub(secret: str, body: bytes) -> str:
+    return f"sha256={hmac.digest(secret.encode(), body, 'sha256').hex()}"

@@ -9,7 +9,11 @@ from crypto import census
 
 from . import (
     confirming,
+    crm_events,
     deletion,
+    endpoint_notices,
+    endpoints,
+    forwarding,
     history,
     inbound,
     ledger,
@@ -29,6 +33,9 @@ QUEUES = (
     participants.ask,
     deletion.delete,
     history.sync,
+    forwarding.forward,
+    forwarding.clear,
+    endpoint_notices.tell_owners,
 )
 
 
@@ -40,6 +47,13 @@ def sweep() -> None:
     """
     for queue in QUEUES:
         queue.start()
+
+
+@db_periodic_task(crontab())
+def tell_of_accounts() -> None:
+    """Tell CRMs of accounts whose status changed; forget the secrets whose overlap is over."""
+    crm_events.look_at_accounts()
+    endpoints.end_overlaps()
 
 
 @db_periodic_task(crontab(minute="*/10"))
@@ -63,11 +77,11 @@ def look_for_gaps() -> None:
 
 @db_periodic_task(crontab(minute="40"))
 def prune() -> None:
-    """Delete webhooks older than WEBHOOK_RETENTION_DAYS, and files than MEDIA_RETENTION_DAYS.
-
-    And what is remembered of callers and logins that are over.
+    """Delete webhooks, theirs and ours, older than WEBHOOK_RETENTION_DAYS, and files than
+    MEDIA_RETENTION_DAYS. And what is remembered of callers and logins that are over.
     """
     ledger.prune()
+    forwarding.prune()
     media.prune()
     idempotency.prune()
     rate_limits.forget()

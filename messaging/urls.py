@@ -1,6 +1,8 @@
 from django.urls import path, re_path
 
-from . import account_views, media_views, rule_views, views
+from . import account_views, endpoint_views, media_views, rule_views, views
+
+ENDPOINT = "accounts/<slug:pk>/forwarding/<slug:endpoint_id>"
 
 urlpatterns = [
     path("", views.inbox, name="inbox"),
@@ -29,6 +31,22 @@ urlpatterns = [
         r"^conversations/(?P<pk>\d{1,18})/automation/(?P<state>on|paused)$",
         rule_views.in_conversation,
         name="automation",
+    ),
+    path("accounts/<slug:pk>/forwarding/", endpoint_views.endpoint_list, name="endpoint_list"),
+    path(f"{ENDPOINT}/", endpoint_views.endpoint, name="endpoint"),
+    path(f"{ENDPOINT}/enable", endpoint_views.enable, name="endpoint_enable"),
+    path(f"{ENDPOINT}/disable", endpoint_views.disable, name="endpoint_disable"),
+    path(f"{ENDPOINT}/rotate", endpoint_views.rotate, name="endpoint_rotate"),
+    path(f"{ENDPOINT}/end-overlap", endpoint_views.end_overlap, name="endpoint_end_overlap"),
+    path(f"{ENDPOINT}/test", endpoint_views.test, name="endpoint_test"),
+    path(f"{ENDPOINT}/delete", endpoint_views.delete, name="endpoint_delete"),
+    path(f"{ENDPOINT}/replay", endpoint_views.replay, name="endpoint_replay"),
+    path(f"{ENDPOINT}/deliveries/", endpoint_views.deliveries, name="deliveries"),
+    path(f"{ENDPOINT}/deliveries/<slug:delivery_id>/", endpoint_views.delivery, name="delivery"),
+    path(
+        f"{ENDPOINT}/deliveries/<slug:delivery_id>/replay",
+        endpoint_views.replay_one,
+        name="delivery_replay",
     ),
     path("conversations/<int:pk>/picture", media_views.picture, name="picture"),
     path("media/offered/<str:token>", media_views.offered, name="offered_media"),

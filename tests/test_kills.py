@@ -1,7 +1,9 @@
 """kill -9 at any moment: no accepted webhook is lost, and nothing is sent twice."""
 
 import json
+import os
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -124,10 +126,27 @@ def test_nothing_is_sent_twice(site, rng):
     assert [text for text in written if text in sent] == sent
 
 
-def test_killing_the_servers_main_process_alone_leaves_no_worker_of_it_behind(site):
-    import os
-    import signal
+def test_a_worker_that_is_told_to_stop_writes_down_what_it_had_called(site):
+    said = site.say("Hello")
+    query = f"SELECT id FROM conversations WHERE igsid = '{said['igsid']}'"
+    ((pk,),) = eventually(lambda: site.rows(query))
+    site.control("faults", method="DELETE")
+    site.control("settings", echo="none")
+    site.control("faults", endpoint="messages", latency=4, text="slowly", times=1)
+    thread = f"/conversations/{pk}/"
+    assert site.submit(thread, f"{thread}reply", text="slowly").status_code == 302
+    query = "SELECT status FROM messages WHERE text = 'slowly'"
+    eventually(lambda: site.rows(query) == [("sending",)])
+    time.sleep(1)
+    site.kill(site.worker, signal.SIGTERM)
+    try:
+        assert site.rows(query) == [("sent",)]
+    finally:
+        site.control("settings", echo="after")
+        site.start_worker()
 
+
+def test_killing_the_servers_main_process_alone_leaves_no_worker_of_it_behind(site):
     group = site.web.pid
     os.kill(site.web.pid, signal.SIGKILL)
     site.web.wait()

@@ -2,6 +2,16 @@
 
 from .conversations import PERSON_WANTED, Conversation
 from .files import Attachment, FileToDelete, new_attachment_id
+from .forwarding import (
+    TEST,
+    CrmEndpoint,
+    Delivery,
+    DeliveryAttempt,
+    EventType,
+    SecretUnreadable,
+    new_endpoint_id,
+    new_event_id,
+)
 from .history import HistorySync, MissingMessage
 from .ledger import InboundEvent, State, WebhookEvent
 from .messages import Message, new_message_id
@@ -10,8 +20,13 @@ from .rules import Rule, RuleSettings, settings_of
 
 __all__ = [
     "PERSON_WANTED",
+    "TEST",
     "Attachment",
     "Conversation",
+    "CrmEndpoint",
+    "Delivery",
+    "DeliveryAttempt",
+    "EventType",
     "FileToDelete",
     "HistorySync",
     "InboundEvent",
@@ -19,12 +34,15 @@ __all__ = [
     "MissingMessage",
     "Rule",
     "RuleSettings",
+    "SecretUnreadable",
     "SenderAction",
     "SendingPace",
     "State",
     "WebhookEvent",
-    # The first migration names these two.
+    # The migrations name these.
     "new_attachment_id",
+    "new_endpoint_id",
+    "new_event_id",
     "new_message_id",
     "settings_of",
 ]

@@ -11,6 +11,7 @@ from . import (
     accept,
     backlog,
     derive,
+    forwarding,
     ledger_file,
     lists,
     losses,
@@ -22,6 +23,8 @@ from . import (
     rotation_waits,
     scale,
     sealed_list,
+    sending,
+    sends,
     verdict,
 )
 from .measuring import Table, interleave, waits
@@ -44,6 +47,23 @@ def test_what_is_killed_loses_nothing():
     for table in losses.run(webhooks=100, connections=4):
         assert figures(table, "messages") == {100}
         assert figures(table, "lost") == figures(table, "twice") == {0}
+
+
+@pytest.mark.processes
+def test_nothing_is_sent_twice_and_nothing_said_that_is_not_so():
+    for table in sends.run(sends=100, patience=90):
+        assert figures(table, "messages") == {100}
+        for name in ("twice", "one id twice", "sent without being there", "id without being sent"):
+            assert figures(table, name) == {0}, name
+        assert figures(table, "still open") == {0}
+        assert min(figures(table, "worker killed")) >= 1
+
+
+@pytest.mark.processes
+def test_a_worker_sends_everything_once_and_in_order():
+    for table in sending.run(each=2, conversations=5, accounts=2, rounds=1):
+        assert figures(table, "missing") == figures(table, "failed") == {0}
+        assert figures(table, "twice") == figures(table, "out of order") == {0}
 
 
 @pytest.mark.processes
@@ -99,6 +119,12 @@ def test_every_event_of_a_backlog_becomes_a_message(on_disk):
 def test_a_full_database_is_asked_as_often_as_an_empty_one(on_disk):
     for table in scale.run(few=100, many=300, customers=5, events=10, rounds=1)[1:]:
         assert len(figures(table, "queries")) == 1
+
+
+@pytest.mark.processes
+def test_every_delivery_is_posted_once_and_written_down(on_disk):
+    for table in forwarding.run(deliveries=60, receivers=2, rounds=1):
+        assert figures(table, "not written down") == figures(table, "more than once") == {0}
 
 
 def test_every_way_moves_every_token(on_disk):

@@ -7,7 +7,8 @@ from django.utils import timezone
 
 from accounts import api_keys
 from accounts.models import Account, Invitation, Membership, Role
-from messaging.models import Attachment, Message, Rule
+from messaging import endpoints
+from messaging.models import Attachment, CrmEndpoint, Delivery, DeliveryAttempt, Message, Rule
 
 pytestmark = pytest.mark.browser
 
@@ -87,6 +88,7 @@ def paths(user, account, conversation):
     invitation = f"/accounts/invitations/{secret}"
     api_keys.make(user, "A CRM whose name has as many words as its makers could think of")
     api_keys.revoke(api_keys.make(user, "Old", accounts=[account, other])[0])
+    endpoint, delivery = forwarded(account, conversation)
     return {
         "stranger": [
             "/login",
@@ -111,6 +113,10 @@ def paths(user, account, conversation):
             f"/accounts/{account.pk}/rules/new",
             f"/accounts/{account.pk}/rules/settings",
             f"/rules/{rules[1].pk}/",
+            f"/accounts/{account.pk}/forwarding/",
+            endpoint.get_absolute_url(),
+            f"{endpoint.get_absolute_url()}deliveries/",
+            delivery.get_absolute_url(),
             "/password/change",
             "/password/change/done",
             invitation,
@@ -126,6 +132,33 @@ def paths(user, account, conversation):
             "/admin/messaging/rulesettings/add/",
         ],
     }
+
+
+def forwarded(account, conversation):
+    """An endpoint with a long address and everything that can be wrong, and a failed delivery."""
+    endpoint, _ = endpoints.add(account, LONG)
+    endpoints.rotate(endpoint)
+    CrmEndpoint.objects.update(failing_since=timezone.now(), failures=4)
+    endpoint.refresh_from_db()
+    delivery = Delivery.objects.create(
+        endpoint=endpoint,
+        type="message.received",
+        conversation=conversation,
+        body=b'{"type":"message.received","text":"' + b"x" * 500 + b'"}',
+        attempts=1,
+        is_out_of_order=True,
+    )
+    DeliveryAttempt.objects.create(
+        delivery=delivery,
+        url=LONG,
+        headers={"webhook-id": delivery.public_id},
+        started_at=timezone.now(),
+        duration=timedelta(seconds=1),
+        status=500,
+        answer="<html>" + "y" * 300,
+        error="HTTP 500",
+    )
+    return endpoint, delivery
 
 
 @pytest.fixture

@@ -202,6 +202,10 @@ def test_the_operators_sql_works_as_it_stands(account):
 
 
 def test_encrypted_columns_are_found_by_class_and_counted(account):
-    assert [f"{f.model.__name__}.{f.name}" for f in encrypted_fields()] == ["Account.access_token"]
+    assert [f"{f.model.__name__}.{f.name}" for f in encrypted_fields()] == [
+        "Account.access_token",
+        "CrmEndpoint.secret",
+        "CrmEndpoint.previous_secret",
+    ]
     assert count_stored_values() == 1
     assert next(encrypted_fields()).clears == ("token_expires_at",)

@@ -79,7 +79,7 @@ def test_the_registry_the_census_and_the_event_come_with_it():
     assert retired.retired_at
     assert retired.retired_by
     census = Census.objects.get()
-    assert census.columns == {"accounts.access_token_encrypted": {fingerprint(NEW): 12}}
+    assert census.columns["accounts.access_token_encrypted"] == {fingerprint(NEW): 12}
     event = SecurityEvent.objects.get(kind=SecurityEvent.Kind.ROTATED)
     assert event.details["moved"] == 12
     assert event.details["before"] == fingerprint(OLD)

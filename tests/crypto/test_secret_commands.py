@@ -153,7 +153,7 @@ class TestCheck:
         code, said = run("check_secret", "--json")
         found = json.loads(said)
         assert code == Exit.UNREADABLE
-        assert found["columns"] == {"accounts.access_token_encrypted": {fingerprint(OLD): 1}}
+        assert found["columns"]["accounts.access_token_encrypted"] == {fingerprint(OLD): 1}
         assert found["unreadable"][0]["name"] == f"account {accounts[0].pk} @shop.0"
         assert found["verdict"] == "unreadable"
 

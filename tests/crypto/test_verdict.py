@@ -161,7 +161,7 @@ def test_the_workers_census_counts_and_names_what_is_no_text(look):
     census.renew()
     counted = Census.objects.get()
     assert counted.unreadable == 1
-    assert counted.columns == {"accounts.access_token_encrypted": {fingerprint(OLD): 149}}
+    assert counted.columns["accounts.access_token_encrypted"] == {fingerprint(OLD): 149}
     assert [one["pk"] for one in counted.named] == [account.pk]
     found = look(OLD)
     assert found.title == "Stored values that no secret opens: 1."

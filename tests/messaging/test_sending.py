@@ -3,7 +3,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from accounts import connecting
@@ -27,6 +27,12 @@ def echo_of(conversation, mid, text, moment=None):
         "timestamp": int(moment.timestamp() * 1000),
         "message": {"mid": mid, "text": text, "is_echo": True},
     }]}]}  # fmt: skip
+
+
+def answered(message, mid):
+    """Instagram's answer to a call, written down."""
+    with transaction.atomic():
+        outcomes.sent([(message, mid)])
 
 
 def due_now():
@@ -318,6 +324,25 @@ def test_an_outcome_is_written_even_if_the_database_is_busy_at_first(
     assert message.status == Status.SENT
 
 
+def test_what_was_called_has_an_outcome_though_the_next_claim_fails(
+    instagram, open_conversation, connected, monkeypatch
+):
+    instagram.control("settings", latency=0.2)
+    claim, looks = budgets.claim, iter([False, True])
+
+    def busy(*args):
+        if next(looks):
+            raise OperationalError("database is locked")
+        return claim(*args)
+
+    monkeypatch.setattr(budgets, "claim", busy)
+    message = outbox.queue_reply(open_conversation, "once")
+    with pytest.raises(OperationalError):
+        sending.send.work()
+    message.refresh_from_db()
+    assert message.status == Status.SENT
+
+
 def test_a_reconnected_account_goes_on_at_once(connected, instagram, user, monkeypatch):
     hints = []
     monkeypatch.setattr(sending.send, "hint", lambda: hints.append(1))
@@ -346,7 +371,7 @@ class TestDeadWorker:
 
     def test_an_answer_that_comes_after_the_lease_still_counts(self, taken):
         sending._stop_waiting_for_answers()
-        outcomes.sent([(taken, "mid-late")])
+        answered(taken, "mid-late")
         taken.refresh_from_db()
         assert (taken.status, taken.mid) == (Status.SENT, "mid-late")
 
@@ -363,7 +388,7 @@ class TestEcho:
         moment = timezone.now() + timedelta(seconds=3)
         for step in order:
             if step == "answer":
-                outcomes.sent([(claimed, "mid-1")])
+                answered(claimed, "mid-1")
             else:
                 post_webhook(echo_of(open_conversation, "mid-1", "Yes, it is", moment))
                 work()
@@ -382,7 +407,7 @@ class TestEcho:
         (claimed,) = budgets.claim(1)
         for step in order:
             if step == "answer":
-                outcomes.sent([(claimed, "mid-ours")])
+                answered(claimed, "mid-ours")
             else:
                 post_webhook(echo_of(open_conversation, f"mid-{step}", "ok"))
                 work()
@@ -400,7 +425,7 @@ class TestEcho:
                 outcomes.unconfirmed(claimed)
         post_webhook(echo_of(open_conversation, "mid-second", "Hi"))
         work()
-        outcomes.sent([(claimed, "mid-second")])
+        answered(claimed, "mid-second")
         rows = Message.objects.filter(direction="out").order_by("pk")
         assert list(rows.values_list("pk", "status", "mid")) == [
             (ids[0], Status.UNCONFIRMED, ""),
@@ -417,7 +442,7 @@ class TestEcho:
         work()  # The first took it, since the second was not under way yet.
         second = outbox.queue_reply(open_conversation, "Hi")
         (claimed,) = budgets.claim(1)
-        outcomes.sent([(claimed, "mid-second")])
+        answered(claimed, "mid-second")
         first.refresh_from_db()
         second.refresh_from_db()
         assert (first.status, first.mid) == (Status.UNCONFIRMED, "")
@@ -440,8 +465,28 @@ class TestEcho:
         (claimed,) = budgets.claim(1)
         post_webhook(echo_of(open_conversation, "mid-1", "see https://x.example/"))
         work()
-        outcomes.sent([(claimed, "mid-1")])
+        answered(claimed, "mid-1")
         assert Message.objects.get(direction="out").pk == message.pk
+
+
+def test_a_slow_call_holds_up_nobody_else(instagram, open_conversation, connected, monkeypatch):
+    slow = open_conversation.igsid
+    instagram.control("faults", endpoint="messages", customer=slow, latency=1.5)
+    said = instagram.say("Hello", customer="jonas.outdoors")
+    other = Conversation.objects.create(
+        account=connected, igsid=said["igsid"], last_inbound_at=timezone.now()
+    )
+    first = outbox.queue_reply(open_conversation, "slow")
+    monkeypatch.setattr(sending, "TURN", 0.3)
+    sending.send.work()
+    second = outbox.queue_reply(other, "quick")
+    sending.send.work()
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.status, second.status) == (Status.SENDING, Status.SENT)
+    work()
+    first.refresh_from_db()
+    assert first.status == Status.SENT
 
 
 def test_conversations_do_not_wait_for_each_other(instagram, open_conversation, connected):
@@ -494,7 +539,7 @@ class TestToldBeforeOurMidIsKnown:
             post_webhook(echo_of(conversation, "mid-1", "PIN 1234"))
             inbound.process.run()
         else:
-            outcomes.sent([(sending_now, "mid-1")])
+            answered(sending_now, "mid-1")
         sending_now.refresh_from_db()
         assert (sending_now.mid, sending_now.emoji()) == ("mid-1", ["❤️"])
 
@@ -514,7 +559,7 @@ class TestToldBeforeOurMidIsKnown:
             post_webhook(echo_of(conversation, "mid-1", "PIN 1234"))
             inbound.process.run()
         else:
-            outcomes.sent([(sending_now, "mid-1")])
+            answered(sending_now, "mid-1")
         message = Message.objects.get(mid="mid-1")
         assert (message.pk, message.text) == (sending_now.pk, "")
         assert message.unsent_at
@@ -523,7 +568,7 @@ class TestToldBeforeOurMidIsKnown:
     def test_an_equal_text_from_the_phone_is_given_back(self, sending_now, post_webhook):
         post_webhook(echo_of(sending_now.conversation, "mid-phone", "PIN 1234"))
         inbound.process.run()
-        outcomes.sent([(sending_now, "mid-1")])
+        answered(sending_now, "mid-1")
         post_webhook(echo_of(sending_now.conversation, "mid-1", "PIN 1234"))
         inbound.process.run()
         found = dict(Message.objects.filter(direction="out").values_list("mid", "is_from_here"))

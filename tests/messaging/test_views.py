@@ -7,11 +7,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Account, Membership
-from messaging import outbox, outcomes
-from messaging.models import Conversation, Message
+from messaging import outbox, outcomes, uploads
+from messaging.models import Attachment, Conversation, Message, SenderAction
 from tests.conftest import work
 
-from . import events
+from . import events, files
+from .files import upload
 
 pytestmark = pytest.mark.django_db
 
@@ -78,6 +79,134 @@ def test_a_refused_reply_keeps_the_text_and_says_why(member, conversation):
     assert text in response.content.decode()
     assert "1000 bytes" in response.content.decode()
     assert not Message.objects.exists()
+
+
+class TestReplyWithFiles:
+    @pytest.fixture(autouse=True)
+    def media_root(self, settings, tmp_path):
+        settings.MEDIA_ROOT = tmp_path
+
+    def reply(self, member, conversation, **fields):
+        return member.post(f"/conversations/{conversation.pk}/reply", fields)
+
+    def test_files_and_text_are_queued_and_shown(self, member, conversation, user):
+        response = self.reply(
+            member, conversation, text="Look", files=[upload(), upload(), upload(files.PDF)],
+            submission=uuid4(), quick_replies="Nice\r\n\r\n  Not mine ",
+        )  # fmt: skip
+        assert response.headers["Location"] == conversation.get_absolute_url()
+        rows = list(Message.objects.order_by("pk"))
+        assert [row.attachments.count() for row in rows] == [2, 1, 0]
+        assert {row.written_by for row in rows} == {user}
+        assert [one["title"] for one in rows[2].quick_replies] == ["Nice", "Not mine"]
+        html = page(member.get(conversation.get_absolute_url()))
+        for one in Attachment.objects.all():
+            assert f"/media/{one.public_id}" in html
+        assert "Not mine" in html
+
+    def test_files_alone_need_no_text(self, member, conversation):
+        assert self.reply(member, conversation, text="", files=upload()).status_code == 302
+        assert Message.objects.get().text == ""
+
+    def test_a_refused_file_keeps_the_text_and_says_why(self, member, conversation):
+        response = self.reply(member, conversation, text="Look", files=upload(files.EXE, "a.exe"))
+        html = response.content.decode()
+        assert response.status_code == 422
+        assert "Instagram does not take a.exe" in html
+        assert ">\nLook</textarea>" in html
+        assert "Choose the files again" in html
+        assert not Message.objects.exists()
+
+    def test_an_empty_file_is_refused_by_name(self, member, conversation):
+        response = self.reply(member, conversation, files=upload(b"", "cup.png"))
+        assert response.status_code == 422
+        assert "cup.png is empty" in response.content.decode()
+
+    def test_a_name_is_no_markup(self, member, conversation):
+        response = self.reply(member, conversation, files=upload(files.EXE, "<b>x</b>.exe"))
+        assert "<b>x" not in response.content.decode()
+
+    def test_an_upload_beyond_every_limit_is_ended(self, member, conversation, monkeypatch):
+        monkeypatch.setattr(uploads, "LARGEST_REQUEST", 10)
+        response = self.reply(member, conversation, text="Look", files=upload())
+        assert response.status_code in (400, 413)
+        assert not Message.objects.exists()
+
+    def test_the_second_click_sends_nothing(self, member, conversation):
+        submission = uuid4()
+        for _ in range(2):
+            self.reply(member, conversation, text="Look", files=upload(), submission=submission)
+        assert Message.objects.count() == 2
+        assert Attachment.objects.count() == 1
+
+
+class TestReact:
+    @pytest.fixture
+    def question(self, conversation):
+        return say(conversation, "Is it still available?")
+
+    def test_it_waits_to_be_told(self, member, question):
+        response = member.post(f"/messages/{question.public_id}/reaction", {"emoji": "👍"})
+        assert response.headers["Location"] == question.conversation.get_absolute_url()
+        action = SenderAction.objects.get()
+        assert (action.message, action.emoji) == (question, "👍")
+
+    @pytest.mark.parametrize("emoji", ["love", "x" * 500, "\0"])
+    def test_a_refusal_is_said_on_the_page(self, member, question, emoji):
+        response = member.post(
+            f"/messages/{question.public_id}/reaction", {"emoji": emoji}, follow=True
+        )
+        assert "React with one emoji." in page(response)
+        assert not SenderAction.objects.filter(kind=SenderAction.Kind.REACTION).exists()
+
+    def test_the_choice_is_offered_while_the_window_is_open(self, member, question):
+        conversation = question.conversation
+        assert "/reaction" in page(member.get(conversation.get_absolute_url()))
+        conversation.last_inbound_at = timezone.now() - timedelta(hours=25)
+        conversation.save()
+        assert "/reaction" not in page(member.get(conversation.get_absolute_url()))
+
+    @pytest.mark.parametrize("method", ["get", "put"])
+    def test_only_by_a_form(self, member, question, method):
+        url = f"/messages/{question.public_id}/reaction"
+        assert getattr(member, method)(url).status_code == 405
+        assert member.post("/messages/msg_unknown/reaction", {"emoji": "👍"}).status_code == 404
+
+
+def test_typing_is_told_once_and_answers_nothing(member, conversation):
+    for _ in range(3):
+        response = member.post(f"/conversations/{conversation.pk}/typing")
+        assert (response.status_code, response.content) == (204, b"")
+    assert SenderAction.objects.get().kind == SenderAction.Kind.TYPING_ON
+
+
+def test_opening_a_thread_tells_the_customer_once(member, conversation):
+    for _ in range(2):
+        member.get(conversation.get_absolute_url())
+    assert SenderAction.objects.get().kind == SenderAction.Kind.MARK_SEEN
+
+
+class TestWriteItAgain:
+    def test_a_failed_text_stands_in_the_form(self, member, conversation):
+        message = outbox.queue_reply(conversation, "Yes, <it> is")
+        outcomes.move(message, "queued", status="failed", error="The customer is gone.")
+        link = f"{conversation.get_absolute_url()}?again={message.public_id}"
+        assert link in page(member.get(conversation.get_absolute_url()))
+        html = page(member.get(link))
+        assert ">\nYes, &lt;it&gt; is</textarea>" in html
+        assert Message.objects.count() == 1
+
+    @pytest.mark.parametrize("again", ["", "msg_unknown", "%00", "x" * 3000])
+    def test_what_is_not_there_leaves_it_empty(self, member, conversation, again):
+        html = page(member.get(f"{conversation.get_absolute_url()}?again={again}"))
+        assert ">\n</textarea>" in html
+
+    def test_nothing_of_another_conversation(self, member, conversation, stranger):
+        other = Account.objects.create(instagram_account_id="1784", username="other.shop")
+        theirs = Conversation.objects.create(account=other, igsid="7")
+        secret = say(theirs, "PIN 1234")
+        html = page(member.get(f"{conversation.get_absolute_url()}?again={secret.public_id}"))
+        assert "PIN 1234" not in html
 
 
 def test_updates_bring_what_changed_and_nothing_else(member, conversation):
@@ -170,6 +299,8 @@ class TestStranger:
         ]
         posts = [
             f"/conversations/{conversation.pk}/reply",
+            f"/conversations/{conversation.pk}/typing",
+            f"/messages/{message.public_id}/reaction",
             f"/messages/{message.public_id}/arrived",
             f"/messages/{message.public_id}/not-arrived",
             f"/accounts/{account.pk}/reconnect",

@@ -52,7 +52,8 @@ class Command(RepairCommand):
         count = 0
         for _, values in reset.chosen(ring, scope):
             for name in values.values():
-                self.stdout.write(f"Must reconnect: {name}")
+                todo = "Must reconnect" if name.model == "account" else "Needs a new one"
+                self.stdout.write(f"{todo}: {name}")
                 count += 1
         kept = count_stored_values() - count
         if count:

@@ -1,0 +1,56 @@
+"""Tells owners by mail that nothing is forwarded to an endpoint any more: only they can mend it."""
+
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts import notices
+
+from .models import CrmEndpoint
+from .queues import Drain
+
+CLEARED = (
+    "This site had to forget the endpoint's secret. What happens waits here until somebody makes a "
+    "new one and enters it in the CRM."
+)
+
+
+@Drain
+def tell_owners() -> int:
+    """Tell of the endpoints that this site switched off; returns how many there were.
+
+    The row remembers before the mail goes: better once too few than again and again.
+    """
+    waiting = CrmEndpoint.objects.filter(
+        switched_off_at__isnull=False, owners_told_at=None, deleted_at=None, account__deletion=None
+    )
+    endpoints = list(waiting)
+    for endpoint in endpoints:
+        with transaction.atomic():
+            row = CrmEndpoint.objects.filter(pk=endpoint.pk, owners_told_at=None)
+            if row.update(owners_told_at=timezone.now()):
+                _tell(endpoint, endpoint.problem)
+    return len(endpoints)
+
+
+def secrets_cleared(pks: list[str], field: Any = None, **signal: Any) -> None:
+    """Secrets were lost; belongs into the transaction that cleared them."""
+    if field is not None and field.name != "secret":
+        return  # The one before: the current one signs.
+    endpoints = CrmEndpoint.objects.filter(pk__in=pks, secret__isnull=True, deleted_at=None)
+    endpoints.update(problem=CLEARED)
+    for endpoint in endpoints.filter(account__deletion=None):
+        _tell(endpoint, CLEARED)
+
+
+def _tell(endpoint: CrmEndpoint, reason: str) -> None:
+    notices.tell_owners(
+        endpoint.account_id,
+        "Nothing is forwarded to the CRM of {}",
+        "messaging/endpoint_email.txt",
+        endpoint=endpoint,
+        reason=reason,
+        url=settings.PUBLIC_BASE_URL + endpoint.get_absolute_url(),
+    )

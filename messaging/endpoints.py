@@ -1,0 +1,188 @@
+"""What owners do with the endpoints of an account: add, change, switch, rotate, test, replay."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from accounts.models import Account
+
+from . import crm_events, forwarding, outbound_http, posting, signatures
+from .models import TEST, CrmEndpoint, Delivery, EventType, SecretUnreadable
+
+MOST = 10
+"""Endpoints of one account."""
+
+LONGEST_URL = 2000
+OVERLAP = timedelta(hours=24)
+"""How long the secret before signs as well."""
+
+REPLAYED_AT_ONCE = 500
+
+
+class EndpointRefused(Exception):
+    """It cannot be done; the text says why. Nothing was changed."""
+
+
+def add(account: Account, url: str, events: Iterable[str] = ()) -> tuple[CrmEndpoint, str]:
+    """A new endpoint, and its secret: nobody can read that again. No events means all of them."""
+    url, events = checked_url(url), checked_events(events)
+    secret = signatures.new_secret()
+    with transaction.atomic():
+        # One at a time, so that two requests together do not get past the limit.
+        Account.objects.select_for_update(no_key=True).filter(pk=account.pk).first()
+        if account.endpoints.filter(deleted_at=None).count() >= MOST:
+            raise EndpointRefused(f"An account has at most {MOST} endpoints. Delete one first.")
+        endpoint = CrmEndpoint.objects.create(
+            account=account, url=url, events=events, secret=secret, status_told=account.status
+        )
+    return endpoint, secret
+
+
+def change(endpoint: CrmEndpoint, *, url: str, events: Iterable[str]) -> None:
+    """What the address before refused is offered to a new one at once."""
+    before = endpoint.url
+    endpoint.url, endpoint.events = checked_url(url), checked_events(events)
+    with transaction.atomic():
+        endpoint.save(update_fields=["url", "events"])
+        if endpoint.url != before:
+            _begin_anew(endpoint)
+
+
+def enable(endpoint: CrmEndpoint) -> None:
+    """Begin, or begin again; what waited goes out now."""
+    with transaction.atomic():
+        CrmEndpoint.objects.filter(pk=endpoint.pk).update(
+            is_enabled=True, problem="", switched_off_at=None, owners_told_at=None
+        )
+        _begin_anew(endpoint)
+    endpoint.refresh_from_db()
+
+
+def disable(endpoint: CrmEndpoint) -> None:
+    """Stop; what waits goes on waiting, and what happens from now on is not written down."""
+    CrmEndpoint.objects.filter(pk=endpoint.pk).update(is_enabled=False, problem="")
+    endpoint.refresh_from_db()
+
+
+def rotate(endpoint: CrmEndpoint, *, overlap: timedelta = OVERLAP) -> str:
+    """A new secret, beside which the one before signs for a while; returns it, once."""
+    secret = signatures.new_secret()
+    endpoint.refresh_from_db()
+    try:
+        before = endpoint.secrets()[0] if overlap else None
+    except SecretUnreadable:
+        before = None
+    endpoint.secret, endpoint.previous_secret = secret, before
+    endpoint.previous_until = timezone.now() + overlap if before else None
+    if endpoint.is_enabled:
+        endpoint.problem, endpoint.paused_until = "", None
+    endpoint.save(
+        update_fields=["secret", "previous_secret", "previous_until", "problem", "paused_until"]
+    )
+    forwarding.forward.hint()
+    return secret
+
+
+def end_overlap(endpoint: CrmEndpoint) -> None:
+    """The CRM has the new secret, or the old one leaked: from now on it signs nothing."""
+    rows = CrmEndpoint.objects.filter(pk=endpoint.pk)
+    rows.update(previous_secret=None, previous_until=None)
+
+
+def end_overlaps() -> None:
+    """Forget secrets whose time is over."""
+    over = CrmEndpoint.objects.filter(previous_until__lte=timezone.now())
+    over.update(previous_secret=None, previous_until=None)
+
+
+def delete(endpoint: CrmEndpoint) -> None:
+    """It is gone at once; a worker deletes what it was told."""
+    with transaction.atomic():
+        CrmEndpoint.objects.filter(pk=endpoint.pk).update(
+            deleted_at=timezone.now(), is_enabled=False, secret=None, previous_secret=None
+        )
+        forwarding.clear.hint()
+
+
+def test(endpoint: CrmEndpoint) -> Delivery:
+    """Post a test event now, whatever waits, and return it with its outcome.
+
+    Raises EndpointRefused while another one is under way: each keeps a page waiting.
+    """
+    try:
+        keys = endpoint.secrets()
+    except SecretUnreadable as exc:
+        raise EndpointRefused(str(exc)) from None
+    delivery = crm_events.test(endpoint)
+    with transaction.atomic():
+        CrmEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk)
+        recently = timezone.now() - timedelta(seconds=outbound_http.TIMEOUT)
+        under_way = endpoint.deliveries.filter(type=TEST, created_at__gt=recently)
+        if under_way.waiting().exists():
+            raise EndpointRefused("A test is under way. Wait for it to end.")
+        delivery.save()
+    line = posting.KeptLine()
+    outcome = posting.attempt(line, endpoint, keys, delivery)
+    line.close()
+    with transaction.atomic():
+        state = Delivery.State.DELIVERED if outcome.is_success else Delivery.State.FAILED
+        delivery.state, delivery.attempts = state, 1
+        delivery.settled_at = timezone.now()
+        delivery.save(update_fields=["state", "attempts", "settled_at"])
+        outcome.log.save()
+    return delivery
+
+
+def replay(deliveries: QuerySet[Delivery]) -> int:
+    """Post these once more, with the same id and the same bytes; returns how many.
+
+    They wait for nothing and hold nothing. What was taken back stays so, and tests are not sent
+    again.
+    """
+    again = deliveries.exclude(body=b"").exclude(type=TEST)
+    count, last = 0, 0
+    while pks := list(
+        again.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:REPLAYED_AT_ONCE]
+    ):
+        with transaction.atomic():
+            rows = Delivery.objects.filter(pk__in=pks).exclude(body=b"")
+            count += rows.update(
+                state=Delivery.State.WAITING, due_at=timezone.now(), attempts=0, settled_at=None,
+                is_out_of_order=True,
+            )  # fmt: skip
+            forwarding.forward.hint()
+        last = pks[-1]
+    return count
+
+
+def _begin_anew(endpoint: CrmEndpoint) -> None:
+    rows = CrmEndpoint.objects.filter(pk=endpoint.pk)
+    rows.update(failing_since=None, failures=0, paused_until=None)
+    endpoint.deliveries.waiting().exclude(type=TEST).update(due_at=timezone.now())
+    forwarding.forward.hint()
+
+
+def checked_url(url: str) -> str:
+    """The address as it may be stored. Raises EndpointRefused."""
+    url = url.strip()
+    if len(url) > LONGEST_URL:
+        raise EndpointRefused(f"The address is longer than {LONGEST_URL} characters.")
+    if not url.isascii() or any(one.isspace() or not one.isprintable() for one in url):
+        raise EndpointRefused("The address holds a character that no address has.")
+    try:
+        outbound_http.check_target(url, allow_private=settings.ALLOW_PRIVATE_WEBHOOK_TARGETS)
+    except outbound_http.Forbidden as exc:
+        raise EndpointRefused(f"This address cannot be used: {exc}.") from None
+    return url
+
+
+def checked_events(events: Iterable[str]) -> list[str]:
+    """In our order, each once; all of them are the same as none. Raises EndpointRefused."""
+    wanted = set(events)
+    if unknown := sorted(wanted - set(EventType.values)):
+        raise EndpointRefused(f"There is no event {', '.join(unknown)[:200]}.")
+    return [] if wanted == set(EventType.values) else [e for e in EventType.values if e in wanted]

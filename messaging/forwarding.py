@@ -1,0 +1,274 @@
+"""Forwarding: deliveries signed and posted to the owners' CRMs, in order and at least once.
+
+One thread leases endpoints, reads what is due and writes down what came of it, a batch at a time;
+the threads of a pool post, and know no database. A worker that dies between a post and its record
+leaves a row that is posted once more, under the same id.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django.db.models import Min, Q
+from django.utils import timezone
+
+from .calls import Calls
+from .delivery_outcomes import settle
+from .models import CrmEndpoint, Delivery, DeliveryAttempt, SecretUnreadable
+from .posting import KeptLine, Outcome, attempt
+from .queues import LEASE, Drain, rest
+
+logger = logging.getLogger(__name__)
+
+State = Delivery.State
+
+IN_FLIGHT = 2
+"""Posts to one endpoint at a time."""
+
+LANES = 50
+"""Endpoints that one worker posts to at a time."""
+
+BATCH = 100
+FRESH = 2.0
+"""Seconds: what was read longer ago is read again before it is posted. It may have been taken
+back since, and the endpoint changed or switched off."""
+
+RECORDED = 50
+RECORDED_AFTER = 0.05
+"""Outcomes in one transaction, and how long (in seconds) the first of them may wait for others."""
+
+MOMENT = 0.02
+LOOK_AGAIN = 1.0
+SWEEP = timedelta(minutes=1)
+HALF_A_LEASE = LEASE.total_seconds() / 2
+
+
+@Drain
+def forward() -> int:
+    """Post whatever is due until nothing is; returns 0, since it looked again itself."""
+    with Calls(LANES * IN_FLIGHT) as calls:
+        _Office(calls).work()
+    return 0
+
+
+def prune() -> int:
+    """Delete what was forwarded before WEBHOOK_RETENTION_DAYS; returns how many deliveries went.
+
+    Also what waits for an endpoint that is switched off. What waits for one that is not may still
+    be wanted.
+    """
+    oldest = timezone.now() - timedelta(days=settings.WEBHOOK_RETENTION_DAYS)
+    old = Delivery.objects.filter(created_at__lt=oldest)
+    may_go_out = Q(state=State.WAITING, due_at__isnull=False, endpoint__is_enabled=True)
+    return delete_some(old.exclude(may_go_out))
+
+
+@Drain
+def clear() -> int:
+    """Delete endpoints that are to go, their deliveries first; returns how many went."""
+    gone = list(CrmEndpoint.objects.exclude(deleted_at=None))
+    for endpoint in gone:
+        delete_some(endpoint.deliveries.all())
+        endpoint.delete()
+    return len(gone)
+
+
+def delete_some(deliveries: "Iterable[Delivery]", size: int = 200) -> int:
+    """Delete these a batch at a time, since others are writing; returns how many went."""
+    count = 0
+    while pks := list(deliveries.order_by("pk").values_list("pk", flat=True)[:size]):
+        with transaction.atomic():
+            DeliveryAttempt.objects.filter(delivery__in=pks).delete()
+            Delivery.objects.filter(pk__in=pks).delete()
+        count += len(pks)
+        rest()
+    return count
+
+
+class _Lane:
+    """An endpoint that this worker has leased: what waits for it, and what is under way to it."""
+
+    def __init__(self, endpoint: CrmEndpoint):
+        self.endpoint = endpoint
+        self.lease = endpoint.lease
+        self.lines = [KeptLine() for _ in range(IN_FLIGHT)]
+        self.keys: list[str] = []
+        self.waiting: deque[Delivery] = deque()
+        self.read_at = 0.0
+        self.taken: set[int] = set()
+        """Under way, or over and not yet written down."""
+        self.busy: set[int] = set()
+        """Conversations of which one is under way, or has failed."""
+        self.may_have_more = True
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.taken or self.waiting or self.may_have_more)
+
+    def read(self) -> None:
+        """What is due, unless what was read is enough, and fresh."""
+        is_old = time.monotonic() - self.read_at > FRESH
+        if not self.lines or (self.waiting and not is_old):
+            return
+        if not (self.waiting or self.may_have_more):
+            return
+        self.waiting.clear()
+        self.may_have_more = False
+        if not self._look_at_endpoint():
+            return
+        due = self.endpoint.deliveries.due().exclude(pk__in=self.taken)
+        self.waiting.extend(due.in_turn()[:BATCH])
+        self.may_have_more = len(self.waiting) == BATCH
+        self.read_at = time.monotonic()
+
+    def start(self, calls: Calls) -> None:
+        """Post as many as may be under way."""
+        passed_over = []
+        while self.lines and self.waiting:
+            one = self.waiting.popleft()
+            if one.order_key in self.busy:
+                passed_over.append(one)
+                continue
+            self.busy.add(one.order_key)
+            self.taken.add(one.pk)
+            line = self.lines.pop()
+            calls.start((self, line), attempt, line, self.endpoint, self.keys, one)
+        self.waiting.extendleft(reversed(passed_over))
+
+    def end(self, line: KeptLine, outcome: Outcome) -> None:
+        self.lines.append(line)
+        if outcome.is_success:  # Else what comes after it may have to wait: the database says.
+            self.busy.discard(outcome.delivery.order_key)
+        elif outcome.rest or outcome.is_gone:
+            self.waiting.clear()
+            self.may_have_more = False
+
+    def written(self, outcomes: list[Outcome]) -> None:
+        for one in outcomes:
+            self.taken.discard(one.delivery.pk)
+            if not one.is_success:
+                key = one.delivery.order_key
+                self.busy.discard(key)
+                self.waiting = deque(w for w in self.waiting if w.order_key != key)
+                self.may_have_more = True
+        self.may_have_more |= bool(outcomes) and not self.waiting
+
+    def _look_at_endpoint(self) -> bool:
+        """Whether it may still be posted to, as it is now."""
+        rows = CrmEndpoint.objects.listening().filter(pk=self.endpoint.pk, lease=self.lease)
+        rows = rows.filter(Q(paused_until=None) | Q(paused_until__lte=timezone.now()))
+        found = rows.first()
+        if found is None:
+            return False
+        try:
+            self.keys = found.secrets()
+        except SecretUnreadable as exc:
+            pause = {"paused_until": timezone.now() + LEASE, "problem": str(exc)}
+            CrmEndpoint.objects.filter(pk=found.pk).update(**pause)
+            return False
+        if found.problem:  # A key opens it again.
+            CrmEndpoint.objects.filter(pk=found.pk).update(problem="")
+        self.endpoint = found
+        return True
+
+
+class _Office:
+    """The lanes of this worker, and the one thread that keeps their books."""
+
+    def __init__(self, calls: Calls):
+        self.calls = calls
+        self.lanes: dict[int, _Lane] = {}
+        self.served: set[int] = set()
+        self.outcomes: list[Outcome] = []
+        self.first_at = 0.0
+        self.look_at = 0.0
+        self.renew_at = time.monotonic() + HALF_A_LEASE
+
+    def work(self) -> None:
+        try:
+            while True:
+                self._look()
+                if not self.lanes:
+                    break
+                for lane in self.lanes.values():
+                    lane.read()
+                    lane.start(self.calls)
+                self._collect()
+                self._record()
+                self._let_go()
+        finally:
+            self._release(self.lanes.values())
+        self._come_back()
+
+    def _look(self) -> None:
+        """Lease what has something due, when somebody asked or a while has passed."""
+        now = time.monotonic()
+        if now > self.renew_at:
+            leases = [lane.lease for lane in self.lanes.values()]
+            until = timezone.now() + LEASE
+            CrmEndpoint.objects.filter(lease__in=leases).update(leased_until=until)
+            self.renew_at = now + HALF_A_LEASE
+        if not forward.was_asked() and now < self.look_at:
+            return
+        self.look_at = now + LOOK_AGAIN
+        for lane in self.lanes.values():
+            lane.may_have_more = True
+        for endpoint in CrmEndpoint.objects.claim(LANES - len(self.lanes)):
+            self.lanes[endpoint.pk] = _Lane(endpoint)
+            self.served.add(endpoint.pk)
+
+    def _collect(self) -> None:
+        for (lane, line), outcome in self.calls.ended(MOMENT):
+            lane.end(line, outcome)
+            if not self.outcomes:
+                self.first_at = time.monotonic()
+            self.outcomes.append(outcome)
+
+    def _record(self) -> None:
+        """Write down what is over, once there is enough of it or nothing else to do."""
+        if not self.outcomes:
+            return
+        is_enough = len(self.outcomes) >= RECORDED
+        is_late = time.monotonic() - self.first_at > RECORDED_AFTER
+        if not (is_enough or is_late or not self.calls.under_way):
+            return
+        try:
+            settle(self.outcomes)
+        except DatabaseError as exc:  # Nobody else knows it: it is kept, and tried again.
+            logger.warning("outcomes of forwarding are not written yet: %s", type(exc).__name__)
+            connection.close_if_unusable_or_obsolete()
+            time.sleep(0.2)
+            return
+        for lane in self.lanes.values():
+            lane.written([one for one in self.outcomes if one.delivery.pk in lane.taken])
+        self.outcomes = []
+        rest()
+
+    def _let_go(self) -> None:
+        idle = [lane for lane in self.lanes.values() if lane.is_idle]
+        self._release(idle)
+        for lane in idle:
+            del self.lanes[lane.endpoint.pk]
+
+    def _release(self, lanes: Iterable[_Lane]) -> None:
+        for lane in (lanes := list(lanes)):
+            for line in lane.lines:
+                line.close()
+        if leases := [lane.lease for lane in lanes]:
+            # Claimed together, several have the same lease.
+            pks = [lane.endpoint.pk for lane in lanes]
+            mine = CrmEndpoint.objects.filter(pk__in=pks, lease__in=leases)
+            mine.update(lease=None, leased_until=None)
+
+    def _come_back(self) -> None:
+        """A first retry is due after seconds: the sweep would come late for it."""
+        now = timezone.now()
+        soon = Delivery.objects.waiting().filter(
+            endpoint__in=self.served, due_at__range=(now, now + SWEEP)
+        )
+        if moment := soon.aggregate(first=Min("due_at"))["first"]:
+            forward.start_at(moment)
