@@ -13,6 +13,8 @@ from crypto.fields import Sealed, anything_is_stored
 from crypto.keyring import get_keyring
 from crypto.models import Secret
 
+from .. import endpoints
+from ..models import CrmEndpoint, EventType
 from ..wire import MAX_ID
 from .report import EXAMPLES, Report
 from .routes import Routes
@@ -21,6 +23,10 @@ from .source import Row, Source, moment, text
 logger = logging.getLogger(__name__)
 
 BCRYPT = ("$2a$", "$2b$", "$2x$", "$2y$")
+THERE_ALREADY = "their account was here already, and stays as it is"
+MOVED_IN = (
+    "It moved in, and waits for you: switch it on once your CRM understands what this site tells."
+)
 ROUTING = "17841"
 """How the ids begin by which Instagram's webhooks name professional accounts."""
 
@@ -121,6 +127,7 @@ def _move_account(row: Row, owners: list[User], report: Report) -> Account | Non
             f"{account.pk}."
         )
     _compare_members(account, owners, report)
+    _compare_endpoint(account, row, report)
     return account
 
 
@@ -177,11 +184,13 @@ def _store(account: Account, row: Row, owners: list[User], report: Report) -> No
             f"Nobody was linked to {account.pk} @{account.username}: give it an owner in the "
             "admin, or connect it again."
         )
+    endpoint = _endpoint(row, account, report)
     if report.is_dry:
         return
     with transaction.atomic():
-        if account.access_token:
+        if account.access_token or (endpoint and endpoint.secret):
             Secret.objects.note_use(get_keyring(), anything_is_stored)
+        if account.access_token:
             audit.token_moved_in(account)
         account.save(force_insert=True)
         Membership.objects.bulk_create(
@@ -189,6 +198,43 @@ def _store(account: Account, row: Row, owners: list[User], report: Report) -> No
             Membership(user=user, account=account, role=Role.OWNER)
             for user in dict.fromkeys(owners)
         )
+        if endpoint:
+            endpoint.save()
+
+
+def _endpoint(row: Row, account: Account, report: Report) -> CrmEndpoint | None:
+    """Unsaved, and off: what it is told looks different here, and anybody could name an address
+    there."""
+    if not (url := text(row["crm_webhook_url"])):
+        return None
+    try:
+        url = endpoints.checked_url(url)
+    except endpoints.EndpointRefused as exc:
+        report.leave("CRM addresses", str(exc).rstrip("."), account.pk)
+        return None
+    ciphertext = text(row["webhook_secret"])
+    report.count("endpoints", "new")
+    report.to_do.append(
+        f"Forwarding of {account.pk} @{account.username} is off: an owner switches it on once the "
+        "CRM knows what it will be told."
+    )
+    return CrmEndpoint(
+        account=account,
+        url=url,
+        events=[EventType.RECEIVED],
+        secret=Sealed(ciphertext) if ciphertext else None,
+        is_enabled=False,
+        problem=MOVED_IN,
+        status_told=account.status,
+    )
+
+
+def _compare_endpoint(account: Account, row: Row, report: Report) -> None:
+    url = text(row["crm_webhook_url"])
+    if url and account.endpoints.filter(url=url.strip()).exists():
+        report.count("endpoints", "here")
+    elif url:
+        report.leave("CRM addresses", THERE_ALREADY, account.pk, is_loss=False)
 
 
 def _compare_members(account: Account, owners: list[User], report: Report) -> None:
@@ -199,7 +245,7 @@ def _compare_members(account: Account, owners: list[User], report: Report) -> No
         else:
             report.leave(
                 "members",
-                "their account was here already, with members of its own; an owner invites them",
+                f"{THERE_ALREADY}; an owner invites them",
                 f"{user.username} → {account.pk}",
                 is_loss=False,
             )

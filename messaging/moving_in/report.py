@@ -9,6 +9,7 @@ COUNTED = {
     "users": "users",
     "accounts": "accounts",
     "members": "members",
+    "endpoints": "CRM endpoints",
     "conversations": "conversations",
     "messages": "messages",
     "sent_by_api": "sent through the API",

@@ -1,5 +1,7 @@
 """Moving in: what the predecessor's file holds, brought here by `import_predecessor`."""
 
+import base64
+import hmac
 import io
 import json
 import sqlite3
@@ -19,10 +21,12 @@ from accounts.models import Account, Membership, Role, User
 from crypto.commands import Exit
 from crypto.keyring import KeyRing, derive
 from crypto.models import Secret, SecurityEvent
-from messaging import inbound, media, moving_in, wire
+from messaging import endpoints, inbound, media, moving_in, signatures, wire
 from messaging.models import (
     Attachment,
     Conversation,
+    CrmEndpoint,
+    Delivery,
     FileToDelete,
     HistorySync,
     Message,
@@ -76,10 +80,21 @@ def logs_in(username: str, password: str) -> bool:
 
 def everything() -> dict[str, list]:
     """All that moving in writes, but for when it did."""
-    models = [User, Account, Membership, Conversation, Message, Attachment, FileToDelete]
+    models = [
+        User,
+        Account,
+        Membership,
+        CrmEndpoint,
+        Conversation,
+        Message,
+        Attachment,
+        FileToDelete,
+    ]
     rows = {model.__name__: list(model.objects.order_by("pk").values()) for model in models}
     for row in rows["Account"]:
         row["access_token"] = row["access_token"].ciphertext
+    for row in rows["CrmEndpoint"]:
+        row["secret"] = row["secret"] and row["secret"].ciphertext
     return rows
 
 
@@ -214,6 +229,64 @@ class TestAccounts:
         move_in(old)
         work()
         assert Message.objects.get().account_id == ACCOUNT
+
+
+class TestForwarding:
+    URL = "https://crm.example.com/hook"
+
+    @pytest.fixture
+    def forwarding(self, old):
+        sealed = encrypt("a secret of the CRM's own")
+        old.db.execute(
+            "UPDATE accounts SET crm_webhook_url = ?, webhook_secret = ?", [self.URL, sealed]
+        )
+        return sealed
+
+    def test_comes_along_and_waits_for_an_owner(self, old, forwarding):
+        old.message("m1")
+        report = move_in(old)
+        endpoint = CrmEndpoint.objects.get()
+        assert (endpoint.url, endpoint.secret.ciphertext) == (self.URL, forwarding)
+        assert endpoint.secrets() == ["a secret of the CRM's own"]
+        assert not endpoint.is_enabled
+        assert "switches it on" in report["to_do"][0]
+        assert not Delivery.objects.exists()
+
+    def test_tells_nothing_of_what_moves_in_although_it_is_on(self, old, forwarding):
+        move_in(old)
+        endpoints.enable(CrmEndpoint.objects.get())
+        old.message("m1")
+        move_in(old)
+        assert Message.objects.exists()
+        assert not Delivery.objects.exists()
+
+    def test_signs_with_a_secret_of_any_form(self, old, forwarding):
+        body = b"{}"
+        for secret in ("a secret of the CRM's own", "whsec_no base64"):
+            key = secret.encode()
+            signed = hmac.digest(key, b"evt_1.7." + body, "sha256")
+            found = signatures.headers([secret], "evt_1", 7, body)
+            assert found["webhook-signature"] == "v1," + base64.b64encode(signed).decode()
+            digest = hmac.digest(key, body, "sha256").hex()
+            assert found["X-Hub-Signature-256"] == f"sha256={digest}"
+
+    def test_to_an_address_that_cannot_be_used_is_named(self, old, forwarding):
+        old.db.execute("UPDATE accounts SET crm_webhook_url = 'ftp://crm.example.com'")
+        report = move_in(old, code=Exit.PARTLY)
+        assert "cannot be used" in reasons(report)["CRM addresses"]
+
+    def test_that_was_deleted_here_does_not_return(self, old, forwarding):
+        move_in(old)
+        endpoints.delete(CrmEndpoint.objects.get())
+        work()
+        move_in(old)
+        assert not CrmEndpoint.objects.exists()
+
+    def test_without_a_readable_secret_is_proven_with_the_rest(self, old, forwarding):
+        old.db.execute("UPDATE accounts SET webhook_secret = 'odd'")
+        report = move_in(old, code=Exit.PARTLY)
+        assert report["left"][0]["examples"] == [f"webhook_secret of {ACCOUNT}"]
+        assert CrmEndpoint.objects.get().secret.ciphertext == "odd"
 
 
 class TestTheSecret:
@@ -544,6 +617,7 @@ def full(old, tmp_path):
     for n in range(30):
         old.message(f"m{n}", f"No. {n}", sender_id=f"88{n % 4}")
     old.message("m98", sender_id=None)
+    old.db.execute("UPDATE accounts SET crm_webhook_url = 'https://crm.example.com/hook'")
     old.sent("msg_0123456789ab", "Gladly", mid="m99")
     old.message("m99", "Gladly", out=True)
     old.sent("msg_0123456789ac", "Pending")
