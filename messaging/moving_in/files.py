@@ -21,6 +21,11 @@ State = Attachment.State
 AT_ONCE = 8 * 1024 * 1024
 """Bytes of files that are in memory at a time, give or take one file."""
 
+ENDINGS = [
+    "jpg", "jpeg", "png", "gif", "webp", "mp4", "mov", "webm", "ogg", "ogv", "avi", "m4a", "aac",
+    "mp3", "wav", "pdf", "bin",
+]  # fmt: skip
+
 NO_MESSAGE = "their message is not in the file, or did not come along"
 OUTSIDE = "their path leads out of the media folder; what lies there was not touched"
 MISSING = "their file is not in the media folder"
@@ -117,16 +122,8 @@ class FileMover:
 
     def _bytes(self, row: Row, kind: str) -> bytes:
         """Raises NoFile."""
-        local = text(row["media_url_local"])
-        # Paths there begin at its own folder, or at the root of its machine.
-        before, _, rest = f"/{local}".rpartition("/media/")
         try:
-            path = (self.folder / (rest if before or rest else local)).resolve()
-            if not path.is_relative_to(self.folder):
-                raise NoFile(OUTSIDE)
-            if not local or not path.is_file():
-                raise NoFile(MISSING)
-            with path.open("rb") as file:
+            with self._path(row).open("rb") as file:
                 data = file.read(media.MAX_BYTES + 1)
         except (OSError, ValueError):  # Not readable, or no path at all.
             raise NoFile(MISSING) from None
@@ -135,6 +132,23 @@ class FileMover:
         if not data or (kind != "file" and media_types.is_page(data)):
             raise NoFile(A_PAGE if data else MISSING)
         return data
+
+    def _path(self, row: Row) -> Path:
+        """Of the attachment's file: where the row says, or by the name that all of them have.
+
+        Raises NoFile.
+        """
+        local = text(row["media_url_local"]).replace("\\", "/")
+        # Told from its own folder, from the root of its machine, or as an address.
+        _, is_found, below = f"/{local}".rpartition("/media/")
+        named = [below if is_found else local] if local else []
+        for name in [*named, *(f"attachments/{text(row['id'])}.{end}" for end in ENDINGS)]:
+            path = (self.folder / name).resolve()
+            if not path.is_relative_to(self.folder):
+                raise NoFile(OUTSIDE)
+            if path.is_file():
+                return path
+        raise NoFile(MISSING)
 
     def _go_without(self, one: Attachment, row: Row, why: str) -> None:
         """Instagram's own link works for some days: while it may, the worker tries."""

@@ -57,7 +57,8 @@ def move_accounts(source: Source, users: dict[str, User], report: Report) -> Rou
     links: dict[str, list[User]] = {}
     for row in source.rows("user_accounts"):
         if user := users.get(text(row["user_id"])):
-            links.setdefault(text(row["account_id"]), []).append(user)
+            owners = links.setdefault(text(row["account_id"]), [])
+            owners += [user] if user not in owners else []
         else:
             report.leave("links", "their user is not in the file", text(row["account_id"]))
     _name_the_unlinked(users, links, report)
@@ -196,7 +197,7 @@ def _store(account: Account, row: Row, owners: list[User], report: Report) -> No
         Membership.objects.bulk_create(
             # Roles are new: whoever was linked could do everything, and nobody else would.
             Membership(user=user, account=account, role=Role.OWNER)
-            for user in dict.fromkeys(owners)
+            for user in owners
         )
         if endpoint:
             endpoint.save()

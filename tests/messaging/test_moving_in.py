@@ -579,9 +579,19 @@ class TestFiles:
         assert Attachment.objects.get().file.name == ""
         assert "out of the media folder" in reasons(report)["files"]
 
-    def test_are_found_by_the_path_that_they_had_on_their_machine(self, old, tmp_path):
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/opt/dm/media/attachments/m1_0.jpg",
+            "attachments/m1_0.jpg",
+            "media\\attachments\\m1_0.jpg",
+            "https://dm.shop.example/media/attachments/m1_0",
+            None,
+        ],
+    )
+    def test_are_found_however_their_path_is_told(self, old, tmp_path, path):
         old.message("m1", None)
-        old.attachment("m1", media_url_local="/opt/dm/media/attachments/m1_0.jpg")
+        old.attachment("m1", media_url_local=path)
         old.media.rename(tmp_path / "elsewhere")
         move_in(old, "--media", str(tmp_path / "elsewhere"))
         assert Attachment.objects.get().state == "stored"
