@@ -11,8 +11,8 @@ from ..wire import UNSTORABLE
 
 Row = dict[str, Any]
 
-BATCH = 500
-"""Rows that are in memory at a time, and written in one transaction."""
+BATCH = 200
+"""Rows that are in memory at a time, and written in one transaction, for which others wait."""
 
 ITS_TABLES = {"users", "user_accounts", "accounts", "messages"}
 COLUMNS = {
