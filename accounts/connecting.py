@@ -79,8 +79,7 @@ def begin(user: User, browser: str, account: Account | None = None) -> str:
             "The operator sets INSTAGRAM_APP_ID and INSTAGRAM_APP_SECRET and restarts.",
             status=503,
         )
-    now = timezone.now()
-    ConnectAttempt.objects.filter(expires_at__lt=now - ConnectAttempt.LIFETIME).delete()
+    ConnectAttempt.objects.forgettable().delete()
     _, state = ConnectAttempt.issue(
         ConnectAttempt.LIFETIME, user=user, browser=digest(browser), account=account
     )

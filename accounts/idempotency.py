@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Schema, Status
@@ -61,10 +62,14 @@ def once(request: HttpRequest, work: Callable[[], Status]) -> Status:
     return _replay(request, row) if answer else _work(request, row, work)
 
 
+def old() -> QuerySet[IdempotentRequest]:
+    """What is older than the 24 hours for which answers are kept."""
+    return IdempotentRequest.objects.filter(created_at__lt=timezone.now() - IdempotentRequest.KEPT)
+
+
 def prune() -> int:
-    """Delete what is older than the 24 hours for which answers are kept."""
-    old = IdempotentRequest.objects.filter(created_at__lt=timezone.now() - IdempotentRequest.KEPT)
-    return old.delete()[0]
+    """Delete what is `old`; returns how many."""
+    return old().delete()[0]
 
 
 def _begin(caller: str, key: str, fingerprint: str) -> tuple[IdempotentRequest, bool]:

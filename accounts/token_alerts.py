@@ -21,11 +21,19 @@ LIMITS = [timedelta(days=days) for days in (14, 7, 3, 1, 0)]
 """So long before the end, and at the end."""
 
 
-def send() -> None:
-    """Tell what is new: once each, in the log and, where it is configured, by mail."""
-    waiting = [account for account in _troubled() if _has_news(account)]
+def due() -> list[Account]:
+    """Those whose owners have not heard of the latest."""
+    return [account for account in _troubled() if _has_news(account)]
+
+
+def send() -> int:
+    """Tell what is new: once each, in the log and, where it is configured, by mail.
+
+    Returns of how many accounts it told.
+    """
+    waiting = due()
     if not waiting:
-        return
+        return 0
     with transaction.atomic():
         told = [account for account in waiting if _take(account)]
         notices.token_trouble([account.pk for account in told])
@@ -34,6 +42,7 @@ def send() -> None:
         logger.warning(
             "account %s: %s%s: an owner has to reconnect it", account.pk, account.status.value, left
         )
+    return len(told)
 
 
 def _troubled() -> AccountQuerySet:

@@ -81,11 +81,12 @@ def due() -> AccountQuerySet:
     return accounts.order_by(F("token_refresh_at").asc(nulls_first=True), "pk")
 
 
-def refresh_due() -> None:
+def refresh_due() -> int:
     """Refresh what is due, one after the other; one account's trouble does not keep the others.
 
-    Any number of workers may do so at once.
+    Any number of workers may do so at once. Returns how many this one refreshed.
     """
+    refreshed = 0
     deadline = time.monotonic() + MINUTES * 60
     for account in due()[:AT_A_TIME]:
         try:
@@ -93,8 +94,10 @@ def refresh_due() -> None:
         except Exception:  # Its lease says when it is looked at again.
             logger.exception("account %s: token not refreshed", account.pk)
             continue
+        refreshed += result.outcome == Outcome.REFRESHED
         if result.outcome == Outcome.UNREACHABLE or time.monotonic() > deadline:
-            return
+            break
+    return refreshed
 
 
 def refresh(account: Account) -> Result:

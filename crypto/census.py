@@ -52,9 +52,13 @@ def still_unreadable(census: Census | None, ring: KeyRing) -> Iterator[tuple[Col
                 yield column, pk, names[pk]
 
 
-def renew() -> None:
-    """Count anew, keep the result, and remind in the log of a rotation that is due."""
-    keep(take(get_keyring()))
+def renew() -> int:
+    """Count anew, keep the result, and remind in the log of a rotation that is due.
+
+    Returns how many values were tried.
+    """
+    census = take(get_keyring())
+    keep(census)
     current = Secret.objects.current()
     if current and current.is_due:
         logger.warning(
@@ -62,6 +66,7 @@ def renew() -> None:
             "docs/session-secret.md",
             current, current.first_used_at.date(),
         )  # fmt: skip
+    return sum(census.by_secret.values()) + census.unreadable
 
 
 def name_unreadable(

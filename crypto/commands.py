@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -18,6 +18,8 @@ from rich.progress import (
 )
 
 from . import backup
+
+MEGABYTE = 1_000_000
 
 
 class Exit(IntEnum):
@@ -59,7 +61,9 @@ def make_backup(command: BaseCommand, purpose: str, options: dict) -> Path | Non
     try:
         path = backup.make(purpose, options["backup_dir"])
     except backup.BackupFailed as exc:
-        raise stop(f"{exc}\nNothing was changed.") from None
+        raise stop(
+            f"{exc}\nNothing was changed. Make one by other means and go on with --no-backup."
+        ) from None
     command.stdout.write(f"Backup: {path}")
     return path
 
@@ -90,6 +94,26 @@ class Meter:
         with Progress(*columns, console=console, transient=True) as self.bar:
             self.task = self.bar.add_task(self.title, total=self.total, rate="")
             yield self
+
+    @contextmanager
+    def in_bytes(self, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+        """Gives what to call with the bytes done since, and those in all; it shows megabytes."""
+        done = 0
+
+        def told(number: int, total: int) -> None:
+            nonlocal done
+            done += number
+            self.total = total // MEGABYTE
+            if self.bar:
+                self.bar.update(self.task, total=self.total)
+            if step := done // MEGABYTE - self.done:
+                self.advance(step)
+
+        if quiet:
+            yield lambda number, total: None
+            return
+        with self.shown():
+            yield told
 
     def advance(self, number: int) -> None:
         self.done += number

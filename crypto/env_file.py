@@ -11,10 +11,7 @@ from pathlib import Path
 
 import environ
 
-try:
-    import fcntl
-except ImportError:  # Windows.
-    fcntl = None
+from . import locks
 
 NAME, FALLBACKS = "SESSION_SECRET", "SESSION_SECRET_FALLBACKS"
 
@@ -63,20 +60,13 @@ class EnvFile:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Let nobody else who asks likewise change the file meanwhile. Raises EnvFileRefused."""
-        if fcntl is None:
-            yield
-            return
-        folder = os.open(self.path.parent, os.O_RDONLY)  # The file itself is replaced.
         try:
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise EnvFileRefused(
-                    f"Another rotation is switching {self.path}. Nothing was changed."
-                ) from None
-            yield
-        finally:
-            os.close(folder)
+            with locks.held(self.path.parent):  # The file itself is replaced.
+                yield
+        except locks.Taken:
+            raise EnvFileRefused(
+                f"Another rotation is switching {self.path}. Nothing was changed."
+            ) from None
 
     def write(self, secret: str, fallbacks: list[str]) -> None:
         """Set the two variables; every other line, and the order, stay as they are.

@@ -21,6 +21,9 @@ KNOWN_BAD = {
 MIN_LENGTH = 32
 MIN_DIFFERENT = 16
 
+ASKED: set[str] = set()
+"""The names under which secrets were asked for; never a value."""
+
 
 def read(name: str, layers: Sequence[Mapping[str, str]]) -> str | None:
     """The secret called `name`: its value, or the text of the file that NAME_FILE names.
@@ -30,6 +33,7 @@ def read(name: str, layers: Sequence[Mapping[str, str]]) -> str | None:
     None when unset or blank. Raises ImproperlyConfigured when one layer sets both, or when the
     file cannot be read.
     """
+    ASKED.add(name)
     file_name = f"{name}_FILE"
     # A variable that is set decides, even when blank: what is blank there is meant to be unset.
     layer = next((layer for layer in layers if name in layer or file_name in layer), {})

@@ -7,6 +7,7 @@ from ninja import NinjaAPI, Swagger
 
 import accounts.api
 import accounts.key_api
+import messaging.api
 from accounts import problems
 from accounts.api_access import BearerAuth, SessionCookie
 from accounts.api_bodies import JsonParser
@@ -67,6 +68,7 @@ api = Api(
 )
 problems.handle(api)
 api.add_router("", accounts.api.router)
+api.add_router("", messaging.api.router)
 api.add_router("", accounts.key_api.router)
 
 

@@ -10,7 +10,7 @@ from crypto import secrets
 from crypto.keyring import KeyRing
 
 from . import logs
-from .environment import BASE_DIR, ENV_FILE, env  # noqa: F401  (ENV_FILE is a setting)
+from .environment import BASE_DIR, ENV_FILE, env, given  # noqa: F401  (ENV_FILE is a setting)
 from .environment import LAYERS as layers  # In capitals it would be shown as a setting.
 
 ENVIRONMENT = env.str("ENVIRONMENT", default="production")
@@ -49,6 +49,7 @@ database_url = secrets.read("DATABASE_URL", layers)
 email_url = secrets.read("EMAIL_URL", layers)
 METRICS_TOKEN = secrets.read("METRICS_TOKEN", layers)
 task_queue_url = secrets.read("TASK_QUEUE_URL", layers)
+BACKUP_PASSPHRASE = secrets.read("BACKUP_PASSPHRASE", layers)
 
 # --- Where the site is reached -------------------------------------------------------------------
 
@@ -327,6 +328,7 @@ LOGGING = logs.configuration(
         *(session_secret, *session_secret_fallbacks),
         *(SECRET_KEY, *SECRET_KEY_FALLBACKS),
         *(*INSTAGRAM_APP_SECRETS, INSTAGRAM_VERIFY_TOKEN),
+        BACKUP_PASSPHRASE,
         *(DATABASES["default"].get("PASSWORD"), vars().get("EMAIL_HOST_PASSWORD"), queue.password),
         # What a rotation without the site is given.
         *(os.environ.get("OLD_SECRET"), os.environ.get("NEW_SECRET")),
@@ -335,3 +337,6 @@ LOGGING = logs.configuration(
 DEFAULT_EXCEPTION_REPORTER = "instamsg.error_reports.RedactingReporter"
 # The one error page that no reporter makes; innermost, so that it sees each of them.
 MIDDLEWARE.append("instamsg.error_reports.RedactDebug404")
+
+SETTINGS_GIVEN = given()
+"""By name, for backups: what is set, with its value unless that is a secret."""

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Min, Q
+from django.db.models import Min, Q, QuerySet
 from django.utils import timezone
 
 from .calls import Calls
@@ -55,16 +55,21 @@ def forward() -> int:
     return 0
 
 
-def prune() -> int:
-    """Delete what was forwarded before WEBHOOK_RETENTION_DAYS; returns how many deliveries went.
+def old() -> QuerySet[Delivery]:
+    """What was forwarded before WEBHOOK_RETENTION_DAYS.
 
     Also what waits for an endpoint that is switched off. What waits for one that is not may still
     be wanted.
     """
     oldest = timezone.now() - timedelta(days=settings.WEBHOOK_RETENTION_DAYS)
-    old = Delivery.objects.filter(created_at__lt=oldest)
+    rows = Delivery.objects.filter(created_at__lt=oldest)
     may_go_out = Q(state=State.WAITING, due_at__isnull=False, endpoint__is_enabled=True)
-    return delete_some(old.exclude(may_go_out))
+    return rows.exclude(may_go_out)
+
+
+def prune() -> int:
+    """Delete what is `old`; returns how many deliveries went."""
+    return delete_some(old())
 
 
 @Drain

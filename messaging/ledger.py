@@ -117,12 +117,16 @@ def route_again(account: Account, **signal: object) -> None:
     sum(replay(webhooks))
 
 
-def prune() -> int:
-    """Delete what is older than WEBHOOK_RETENTION_DAYS and was read; returns how many."""
+def old() -> QuerySet[WebhookEvent]:
+    """What is older than WEBHOOK_RETENTION_DAYS and was read."""
     oldest = timezone.now() - timedelta(days=settings.WEBHOOK_RETENTION_DAYS)
-    old = WebhookEvent.objects.filter(received_at__lt=oldest).exclude(state=State.PENDING)
-    gone = 0
-    while pks := list(old.order_by("pk").values_list("pk", flat=True)[:BATCH]):
+    return WebhookEvent.objects.filter(received_at__lt=oldest).exclude(state=State.PENDING)
+
+
+def prune() -> int:
+    """Delete what is `old`; returns how many."""
+    gone, rows = 0, old()
+    while pks := list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH]):
         with transaction.atomic():
             InboundEvent.objects.filter(webhook__in=pks).delete()
             WebhookEvent.objects.filter(pk__in=pks).delete()

@@ -107,15 +107,20 @@ def forget(attachments: models.QuerySet[Attachment]) -> int:
     return len(names)
 
 
-def prune() -> int:
-    """Let go of files whose message is older than MEDIA_RETENTION_DAYS; returns how many."""
-    limit = _retention_limit()
-    if limit is None:
-        return 0
+def old() -> models.QuerySet[Attachment]:
+    """Stored files whose message is older than MEDIA_RETENTION_DAYS."""
+    if (limit := _retention_limit()) is None:
+        return Attachment.objects.none()
     stored = Attachment.objects.filter(state=Attachment.State.STORED)
-    old = stored.filter(message__timestamp__lt=limit).order_by("pk").values_list("pk", "file")
+    return stored.filter(message__timestamp__lt=limit)
+
+
+def prune() -> int:
+    """Let go of files that are `old`; returns how many."""
+    stored = Attachment.objects.filter(state=Attachment.State.STORED)
+    rows = old().order_by("pk").values_list("pk", "file")
     gone, last = 0, 0
-    while batch := list(old.filter(pk__gt=last)[:BATCH]):
+    while batch := list(rows.filter(pk__gt=last)[:BATCH]):
         last = batch[-1][0]
         with transaction.atomic():
             delete_later(name for _, name in batch)

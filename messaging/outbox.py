@@ -1,8 +1,10 @@
 """Answers are written down here first; a worker sends them from there."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum, auto
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 from django.core.files.uploadedfile import UploadedFile
@@ -13,7 +15,8 @@ from django.utils import timezone
 from accounts.models import Account, User
 
 from . import media, uploads, wire
-from .models import Attachment, Conversation, Message, Rule
+from .models import Attachment, Conversation, FileToDelete, Message, Rule
+from .uploads import Checked
 
 MAX_BYTES = 1000
 """Instagram counts UTF-8 bytes, not characters (Send API, 4.1)."""
@@ -27,8 +30,32 @@ reply_queued = Signal()
 """Sent inside the transaction that writes a message down."""
 
 
+class Reason(Enum):
+    """Why a reply is refused, for programs to tell."""
+
+    NO_TEXT = auto()
+    TOO_LONG = auto()
+    QUICK_REPLIES = auto()
+    FILE = auto()
+    REACTION = auto()
+    DISCONNECTED = auto()
+    NOT_WRITTEN = auto()
+    WINDOW_CLOSED = auto()
+
+
 class ReplyRefused(Exception):
     """The reply cannot be sent as it is; the text says why. Nothing was stored."""
+
+    def __init__(self, reason: Reason, text: str):
+        super().__init__(text)
+        self.reason = reason
+
+
+class Kept(NamedTuple):
+    """Files that are stored, and not yet named by a message."""
+
+    files: list[Checked]
+    marks: list[FileToDelete]
 
 
 def queue_reply(
@@ -90,38 +117,79 @@ def queue_files(
     Instagram takes no text with a file, and of files only images together. The arguments are those
     of `queue_reply`. Raises ReplyRefused; nothing is kept then.
     """
+    _tag(conversation, is_by_person)  # Nothing is stored for nothing.
+    with keep(files) as kept:
+        try:
+            return queue_kept(
+                conversation,
+                kept,
+                text,
+                by=by,
+                quick_replies=quick_replies,
+                is_by_person=is_by_person,
+                submission=submission,
+            )
+        except IntegrityError:
+            if not submission:
+                raise
+            keys = _keys(submission, kept.files, _plain(text))
+            written = Message.objects.filter(conversation=conversation, submission__in=keys)
+            return list(written.order_by("pk"))
+
+
+@contextmanager
+def keep(files: Sequence[UploadedFile]) -> Iterator[Kept]:
+    """Check and store `files`, outside of any transaction: disks are slow.
+
+    Those that no committed message has named when the block ends are deleted again. Raises
+    ReplyRefused.
+    """
+    if not files:
+        yield Kept([], [])
+        return
+    try:
+        checked = [uploads.check(file) for file in files]
+    except uploads.NotTaken as exc:
+        raise ReplyRefused(Reason.FILE, str(exc)) from None
+    marks = media.write({one.name: one.data for one in checked})
+    try:
+        yield Kept(checked, marks)
+    finally:
+        media.abandon(marks)  # Those that are still there: adopting takes them away.
+
+
+def queue_kept(
+    conversation: Conversation,
+    kept: Kept,
+    text: str = "",
+    *,
+    by: User | None = None,
+    quick_replies: Sequence[dict[str, str]] = (),
+    is_by_person: bool = False,
+    submission: UUID | None = None,
+) -> list[Message]:
+    """As `queue_files`, for files that are stored already, or none. Raises IntegrityError for
+    what the same form sent before."""
     tag = _tag(conversation, is_by_person)
     if text := _plain(text):
         _check_text(text)
     choices = _checked_choices(quick_replies, text)
-    try:
-        checked = [uploads.check(file) for file in files]
-    except uploads.NotTaken as exc:
-        raise ReplyRefused(str(exc)) from None
     how = {"written_by": by, "tag": tag}
-    groups = uploads.grouped(checked)
-    keys = _keys(submission, checked, text, len(groups) + bool(text))
-    marks = media.write({one.name: one.data for one in checked})
-    try:
-        with transaction.atomic():
-            messages = []
-            for key, group in zip(keys, groups, strict=False):
-                message = _write(conversation, submission=key, **how)
-                Attachment.objects.bulk_create(
-                    one.attachment(message, position) for position, one in enumerate(group)
-                )
-                messages.append(message)
-            if text:
-                how |= {"text": text, "quick_replies": choices, "submission": keys[-1]}
-                messages.append(_write(conversation, **how))
-            media.adopt(marks)
-            return messages
-    except IntegrityError:
-        media.abandon(marks)
-        if not submission:
-            raise
-        written = Message.objects.filter(conversation=conversation, submission__in=keys)
-        return list(written.order_by("pk"))
+    groups = uploads.grouped(kept.files)
+    keys = _keys(submission, kept.files, text)
+    messages = []
+    with transaction.atomic():
+        for key, group in zip(keys, groups, strict=False):
+            message = _write(conversation, submission=key, **how)
+            Attachment.objects.bulk_create(
+                one.attachment(message, position) for position, one in enumerate(group)
+            )
+            messages.append(message)
+        if text:
+            how |= {"text": text, "quick_replies": choices, "submission": keys[-1]}
+            messages.append(_write(conversation, **how))
+        media.adopt(kept.marks)
+    return messages
 
 
 def check_account(account: Account) -> None:
@@ -130,13 +198,14 @@ def check_account(account: Account) -> None:
     Raises ReplyRefused.
     """
     if account.status == Account.Status.DISCONNECTED:
-        raise ReplyRefused(f"@{account.username} is disconnected. Connect it again to answer.")
+        text = f"@{account.username} is disconnected. Connect it again to answer."
+        raise ReplyRefused(Reason.DISCONNECTED, text)
 
 
-def _keys(
-    submission: UUID | None, files: Sequence[uploads.Checked], text: str, count: int
-) -> list[UUID | None]:
-    """What tells a second click from other files, or another text, in a form that came back."""
+def _keys(submission: UUID | None, files: Sequence[Checked], text: str) -> list[UUID | None]:
+    """One for each message that these become; another text or file in a form that the Back
+    button brought back is no second click."""
+    count = len(uploads.grouped(files)) + bool(text)
     if not submission:
         return [None] * count
     content = sha256(text.encode())
@@ -151,21 +220,23 @@ def _plain(text: str) -> str:
 
 def _check_text(text: str) -> None:
     if not text:
-        raise ReplyRefused("Write something first.")
+        raise ReplyRefused(Reason.NO_TEXT, "Write something first.")
     if wire.UNSTORABLE.search(text):
-        raise ReplyRefused("The text holds a character that cannot be sent.")
+        raise ReplyRefused(Reason.NO_TEXT, "The text holds a character that cannot be sent.")
     if (size := len(text.encode())) > MAX_BYTES:
         raise ReplyRefused(
+            Reason.TOO_LONG,
             f"Instagram takes at most {MAX_BYTES} bytes; this text has {size}. Letters outside "
-            "the Latin alphabet and emoji count two to four each. Send it in two parts."
+            "the Latin alphabet and emoji count two to four each. Send it in two parts.",
         )
 
 
 def _checked_choices(choices: Sequence[dict[str, str]], text: str) -> list[dict[str, str]]:
     if len(choices) > MAX_QUICK_REPLIES:
-        raise ReplyRefused(f"Instagram shows at most {MAX_QUICK_REPLIES} quick replies.")
+        text = f"Instagram shows at most {MAX_QUICK_REPLIES} quick replies."
+        raise ReplyRefused(Reason.QUICK_REPLIES, text)
     if choices and not text:
-        raise ReplyRefused("Quick replies go below a text: write one.")
+        raise ReplyRefused(Reason.QUICK_REPLIES, "Quick replies go below a text: write one.")
     return [_checked_choice(choice) for choice in choices]
 
 
@@ -173,13 +244,15 @@ def _checked_choice(choice: dict[str, str]) -> dict[str, str]:
     title = choice.get("title", "").strip()
     payload = choice.get("payload", "") or title
     if not title or wire.UNSTORABLE.search(title + payload):
-        raise ReplyRefused("A quick reply needs a title to tap.")
+        raise ReplyRefused(Reason.QUICK_REPLIES, "A quick reply needs a title to tap.")
     if len(title) > MAX_TITLE:
         raise ReplyRefused(
-            f"Instagram cuts a quick reply after {MAX_TITLE} characters: shorten “{title}”."
+            Reason.QUICK_REPLIES,
+            f"Instagram cuts a quick reply after {MAX_TITLE} characters: shorten “{title}”.",
         )
     if len(payload) > MAX_PAYLOAD:
-        raise ReplyRefused(f"A quick reply brings back at most {MAX_PAYLOAD} characters.")
+        text = f"A quick reply brings back at most {MAX_PAYLOAD} characters."
+        raise ReplyRefused(Reason.QUICK_REPLIES, text)
     return {"title": title, "payload": payload}
 
 
@@ -189,31 +262,34 @@ def _tag(conversation: Conversation, is_by_person: bool) -> str:
     if conversation.is_open:
         return ""
     if conversation.last_inbound_at is None:
-        raise ReplyRefused("Instagram lets you answer once the customer has written to you.")
+        text = "Instagram lets you answer once the customer has written to you."
+        raise ReplyRefused(Reason.NOT_WRITTEN, text)
     if not is_by_person:
         raise ReplyRefused(
+            Reason.WINDOW_CLOSED,
             "The 24-hour window is closed: Instagram lets you answer again once the customer "
-            "has written."
+            "has written.",
         )
     if not conversation.is_open_for_people:
         raise ReplyRefused(
+            Reason.WINDOW_CLOSED,
             "The customer last wrote more than 7 days ago: Instagram lets you answer again once "
-            "they have written."
+            "they have written.",
         )
     return Message.Tag.HUMAN_AGENT
 
 
 def _write(conversation: Conversation, **fields: Any) -> Message:
+    now = timezone.now()
     message = Message.objects.create(
         account_id=conversation.account_id,
         conversation=conversation,
         direction=Message.Direction.OUT,
         status=Message.Status.QUEUED,
-        timestamp=timezone.now(),
+        timestamp=now,
         is_from_here=True,
-        change=conversation.next_change(),
+        change=conversation.next_change(message_at=now),
         **fields,
     )
-    Conversation.objects.filter(pk=conversation.pk).update(last_message_at=message.timestamp)
     reply_queued.send(Message)
     return message

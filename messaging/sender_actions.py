@@ -21,7 +21,7 @@ from accounts.models import Account, TokenUnreadable
 
 from . import budgets, wire
 from .models import Conversation, Message, SenderAction
-from .outbox import ReplyRefused, check_account
+from .outbox import Reason, ReplyRefused, check_account
 from .queues import Drain
 
 logger = logging.getLogger(__name__)
@@ -43,11 +43,12 @@ def react(message: Message, emoji: str) -> None:
     conversation = message.conversation
     check_account(conversation.account)
     if not message.mid or message.unsent_at:
-        raise ReplyRefused("Only to a message that Instagram has can be reacted.")
+        raise ReplyRefused(Reason.REACTION, "Only to a message that Instagram has can be reacted.")
     if not conversation.is_open:
-        raise ReplyRefused("The 24-hour window is closed: Instagram takes no reaction now.")
+        text = "The 24-hour window is closed: Instagram takes no reaction now."
+        raise ReplyRefused(Reason.WINDOW_CLOSED, text)
     if not _is_emoji(emoji):
-        raise ReplyRefused("React with one emoji.")
+        raise ReplyRefused(Reason.REACTION, "React with one emoji.")
     values = {
         "conversation": conversation, "emoji": emoji, "due_at": timezone.now(), "lease": None,
         "attempts": 0, "error": "", "created_at": timezone.now(),

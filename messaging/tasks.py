@@ -4,7 +4,6 @@ from huey import crontab
 from huey.contrib.djhuey import db_periodic_task
 
 from accounts import idempotency, rate_limits, token_alerts, token_watch
-from accounts.sessions import SessionStore
 from crypto import census
 
 from . import (
@@ -15,6 +14,7 @@ from . import (
     endpoints,
     forwarding,
     history,
+    housekeeping,
     inbound,
     ledger,
     media,
@@ -78,14 +78,19 @@ def look_for_gaps() -> None:
 @db_periodic_task(crontab(minute="40"))
 def prune() -> None:
     """Delete webhooks, theirs and ours, older than WEBHOOK_RETENTION_DAYS, and files than
-    MEDIA_RETENTION_DAYS. And what is remembered of callers and logins that are over.
+    MEDIA_RETENTION_DAYS. And what is remembered of callers of the API.
     """
     ledger.prune()
     forwarding.prune()
     media.prune()
     idempotency.prune()
     rate_limits.forget()
-    SessionStore.clear_expired()
+
+
+@db_periodic_task(crontab(hour="4", minute="50"))
+def tidy() -> None:
+    """Delete ended logins, old login attempts and links that nobody can use any more."""
+    housekeeping.tidy()
 
 
 @db_periodic_task(crontab(hour="3", minute="20"))

@@ -2,6 +2,8 @@
 
     python scripts/_site.py look       refuse, or say how the site is set up
     python scripts/_site.py prepare    bring the database up to date, make the first user
+    python scripts/_site.py database   say where the rows are, whatever else is wrong
+    python scripts/_site.py worker     refuse, or say which worker of this host lives
 
 The answer is one JSON object on standard output, which the launcher reads; trouble is one
 message on standard error.
@@ -11,6 +13,7 @@ import contextlib
 import json
 import os
 import secrets
+import socket
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,7 +28,7 @@ from django.db import Error as DatabaseError  # noqa: E402
 
 
 def main() -> None:
-    questions = {"look": look, "prepare": prepare}
+    questions = {"look": look, "prepare": prepare, "database": database, "worker": worker}
     try:
         # Nothing else may come before the answer.
         with contextlib.redirect_stdout(sys.stderr):
@@ -49,16 +52,22 @@ def look() -> dict:
     for found in checks.run_checks():
         if found != EPHEMERAL:  # That one is drawn as a box, by the web process.
             sys.stderr.write(f"{found.msg}\n{found.hint or ''}\n({found.id})\n\n")
-    database = settings.DATABASES["default"]
     graph = urlsplit(settings.INSTAGRAM_GRAPH_URL)
     is_sandboxed = graph.hostname in ("127.0.0.1", "localhost")
     return {
         "port": settings.PORT,
         "url": settings.PUBLIC_BASE_URL,
-        "sqlite": os.path.abspath(database["NAME"]) if settings.IS_SQLITE else None,
+        **database(),
         "sandbox_port": graph.port if is_sandboxed else None,
         "sandbox": _for_the_sandbox(settings),
     }
+
+
+def database() -> dict:
+    from django.conf import settings
+
+    name = settings.DATABASES["default"]["NAME"]
+    return {"sqlite": os.path.abspath(name) if settings.IS_SQLITE else None}
 
 
 def prepare() -> dict:
@@ -75,6 +84,16 @@ def prepare() -> dict:
     password = secrets.token_urlsafe(12)
     users.create_superuser("admin", password=password)
     return {"password": password}
+
+
+def worker() -> dict:
+    from crypto import heartbeat
+
+    here = socket.gethostname()
+    for process in heartbeat.living():
+        if (process.kind, process.host) == ("worker", here):
+            return {"worker": process.pid}
+    raise SystemExit("No worker of this host has said lately that it lives.")
 
 
 def _for_the_sandbox(settings) -> dict[str, str]:

@@ -3,7 +3,8 @@
 On a fresh machine it needs Python 3.11 and nothing else: it makes `.venv` and installs the
 packages (unless it runs in a virtual environment that has them all), writes a `.env` for
 development when there is none, brings the database up to date and makes the first user. Run
-again, it finds all that and just starts. Ctrl+C stops everything.
+again, it finds all that and just starts. Ctrl+C stops everything. `--setup-only` stops before the
+start; the installers end there.
 """
 
 import sys
@@ -13,11 +14,9 @@ if sys.version_info < (3, 11):  # noqa: UP036  (this is where older ones are tol
 
 import argparse
 import http.client
-import json
 import os
 import secrets
 import signal
-import subprocess
 import tempfile
 import threading
 import time
@@ -27,14 +26,12 @@ from pathlib import Path
 import _environment
 import _journey
 import _ports
+import _server
 import _venv
-from _processes import OWN_GROUP, Processes
+from _asking import ask_site
+from _processes import Processes
 
 ROOT = Path(__file__).resolve().parent.parent
-SERVER = (
-    "granian --interface wsgi instamsg.wsgi:application --host 127.0.0.1 --workers 1 "
-    "--blocking-threads 32 --log-level error"
-)
 
 PATIENCE = 60
 """Seconds until a process that does not answer is given up."""
@@ -79,16 +76,24 @@ def start(python: str, environment: dict[str, str], options: argparse.Namespace)
     # Read only in development and only without a SESSION_SECRET; then all processes share it.
     environment.setdefault("EPHEMERAL_SESSION_SECRET", secrets.token_urlsafe(32))
     _write_env_file(environment)
-    site = Site(**_ask_site(python, "look", environment))
+    site = Site(**ask_site(python, "look", environment))
     if not options.sandbox:
         site.sandbox_port = None
-    _ports.require_free(site.port, "--port N")
-    if site.sandbox_port:
-        _ports.require_free(site.sandbox_port, "the INSTAGRAM_*_URL lines of .env")
-    password = _ask_site(python, "prepare", environment)["password"]
+    if not options.setup_only:
+        _require_free_ports(site)
+    password = ask_site(python, "prepare", environment)["password"]
     if password:
         _say(f"\nThe first user is admin, with the password {password}\nIt is shown only now.\n")
+    return 0 if options.setup_only else _run(python, environment, site, password, options)
 
+
+def _run(
+    python: str,
+    environment: dict[str, str],
+    site: Site,
+    password: str | None,
+    options: argparse.Namespace,
+) -> int:
     stop = threading.Event()
     for number in STOPPING:
         signal.signal(number, lambda *_: stop.set())
@@ -118,7 +123,14 @@ def _options() -> argparse.Namespace:
         action="store_true",
         help="start on free ports with temporary data, send one message each way, stop; 0 if well",
     )
+    parser.add_argument(
+        "--setup-only",
+        action="store_true",
+        help="install, prepare the settings, the database and the first user; start nothing",
+    )
     options = parser.parse_args()
+    if options.check and options.setup_only:
+        parser.error("--check has to start what --setup-only does not")
     if options.check and not options.sandbox:
         parser.error("--check needs the sandbox: it is the Instagram of the journey")
     return options
@@ -174,27 +186,17 @@ SANDBOX_CONTROL_TOKEN={secrets.token_urlsafe(24)}
     _say(f"Wrote {name} with settings for development and new secrets.")
 
 
-def _ask_site(python: str, question: str, environment: dict[str, str]) -> dict:
-    """The site's answer. It refuses in its own words, on standard error."""
-    done = subprocess.run(  # noqa: S603  (the project's own program)
-        [python, ROOT / "scripts" / "_site.py", question],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        **OWN_GROUP,
-    )
-    if done.returncode:
-        raise SystemExit(1)
-    return json.loads(done.stdout)
+def _require_free_ports(site: Site) -> None:
+    _ports.require_free(site.port, "--port N")
+    if site.sandbox_port:
+        _ports.require_free(site.sandbox_port, "the INSTAGRAM_*_URL lines of .env")
 
 
 # --- While it runs ------------------------------------------------------------------------------
 
 
 def _start_all(processes: Processes, python: str, environment: dict[str, str], site: Site) -> None:
-    server = [python, "-m", *SERVER.split(), "--port", str(site.port)]
-    processes.start("web", server, environment)
+    processes.start("web", _server.command(python, site.port), environment)
     # The web process draws the warnings of a start, for all.
     quiet = environment | {"SESSION_SECRET_ANNOUNCED": "1"}
     processes.start("worker", [python, "manage.py", "run_huey"], quiet)

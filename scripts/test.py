@@ -28,7 +28,7 @@ Step = tuple[str, list[str], dict[str, str]]
 def main() -> int:
     options, for_pytest = _options()
     started = time.monotonic()
-    python = _venv.ready()
+    python = _venv.ready(for_tests=True)
     for title, command, environment in _steps(python, options.install_browser, for_pytest):
         _say(f"\n=== {title}")
         code = subprocess.run(command, cwd=ROOT, env=environment).returncode  # noqa: S603  (ours)

@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 import requests
 
-from .running_site import RunningSite, eventually
+from .running_site import PASSWORD, RunningSite, eventually
 
 pytestmark = pytest.mark.processes
 
@@ -126,6 +126,44 @@ def test_nothing_is_sent_twice(site, rng):
     assert [text for text in written if text in sent] == sent
 
 
+def test_a_send_that_is_repeated_until_it_is_answered_makes_one_message(site, rng):
+    said = site.say("Hello?")
+    query = f"SELECT account_id FROM conversations WHERE igsid = '{said['igsid']}'"
+    ((account,),) = eventually(lambda: site.rows(query))
+    login = {"username": "mara", "password": PASSWORD}
+    key = requests.post(f"{site.url}/api/v1/auth/token", json=login, timeout=10).json()["api_key"]
+    answered = {}
+
+    def send(number: int) -> None:
+        body = {"account_id": account, "recipient_id": said["igsid"], "message": f"wish {number}"}
+        headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": f"wish-{number}"}
+        while number not in answered:
+            with suppress(requests.RequestException):
+                answer = requests.post(
+                    f"{site.url}/api/v1/messages/send", json=body, headers=headers, timeout=10
+                )
+                assert answer.status_code in (202, 409, 503), answer.text
+                if answer.status_code == 202:
+                    answered[number] = answer.json()["message_id"]
+            time.sleep(rng.uniform(0, 0.1))
+
+    senders = [
+        threading.Thread(target=lambda n=n: [send(m) for m in range(n, 80, 4)]) for n in range(4)
+    ]
+    for sender in senders:
+        sender.start()
+    kills = 0
+    while kills < 3 or any(sender.is_alive() for sender in senders):
+        time.sleep(rng.uniform(0.1, 0.4))
+        if kills < 6:
+            site.kill(site.web)
+            site.start_web()
+            kills += 1
+        end_leases_of_requests(site)
+    written = site.rows("SELECT text, public_id FROM messages WHERE text LIKE 'wish %'")
+    assert sorted(written) == sorted((f"wish {n}", answered[n]) for n in range(80))
+
+
 def test_a_worker_that_is_told_to_stop_writes_down_what_it_had_called(site):
     said = site.say("Hello")
     query = f"SELECT id FROM conversations WHERE igsid = '{said['igsid']}'"
@@ -161,6 +199,15 @@ def test_killing_the_servers_main_process_alone_leaves_no_worker_of_it_behind(si
     eventually(is_gone, 5)
     site.start_web()
     assert site.get("/login").ok
+
+
+def end_leases_of_requests(site) -> None:
+    """What a killed web process was doing may be begun again, as a minute later."""
+    site.manage("shell", "-v0", "-c", """
+from django.utils import timezone
+from accounts.models import IdempotentRequest
+IdempotentRequest.objects.filter(lease__isnull=False).update(leased_until=timezone.now())
+""")  # fmt: skip
 
 
 def expire_leases(site) -> None:

@@ -15,6 +15,10 @@ class OneTimeQuerySet(models.QuerySet):
         """The row that `secret` was made for, used or not."""
         return self.filter(digest=digest(secret)).first()
 
+    def forgettable(self) -> models.QuerySet:
+        """Rows that are over, and of which nobody has to be told any more."""
+        return self.filter(expires_at__lt=timezone.now() - self.model.KEPT)
+
 
 class OneTime(models.Model):
     """A row that its bearer may use once, before it expires; only the digest is stored."""
@@ -51,6 +55,8 @@ class Invitation(OneTime):
     """An owner's one-time link that makes a colleague a member."""
 
     LIFETIME = timedelta(days=7)
+    KEPT = timedelta(days=30)
+    """So long an old link says that it is over, and the admin who used it."""
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="invitations")
     role = models.CharField(max_length=16, choices=Role, default=Role.MEMBER)
@@ -85,6 +91,7 @@ class ConnectAttempt(OneTime):
     """One trip to Instagram's consent page; its secret is the OAuth `state`."""
 
     LIFETIME = timedelta(minutes=10)
+    KEPT = LIFETIME
 
     user = models.ForeignKey(User, models.CASCADE, related_name="+")
     browser = models.CharField(max_length=64, help_text="Digest of a cookie of the browser.")

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from django.db import connection, models
-from django.db.models import F, OuterRef, Q, Subquery
+from django.db.models import F, OuterRef, Prefetch, Q, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
@@ -33,6 +33,13 @@ class ConversationQuerySet(WritingQuerySet):
     def begun(self) -> Self:
         """Those with a message: a reading or a reaction alone shows nobody anything."""
         return self.filter(last_message_at__isnull=False)
+
+    def unread(self) -> Self:
+        return self.filter(last_inbound_change__gt=F("read_change"))
+
+    def open(self) -> Self:
+        """Those that the account may answer now."""
+        return self.filter(last_inbound_at__gt=timezone.now() - WINDOW)
 
     def lock(self, pks: Iterable[int]) -> list["Conversation"]:
         """These rows, for whoever changes something in them, until the commit.
@@ -76,6 +83,30 @@ class ConversationQuerySet(WritingQuerySet):
             )
             .order_by("-last_message_at", "-pk")
         )
+
+    def for_api(self) -> Self:
+        accounts = Account.objects.defer("access_token")
+        return self.prefetch_related(Prefetch("account", accounts))
+
+    def to_send(self, user: User, account: str, igsid: str) -> "Conversation | None":
+        """The conversation of an account that `user` sees with a customer, to write into.
+
+        By hand, as `news`: programs that send ask this each time.
+        """
+        if user.only_accounts is not None and account not in user.only_accounts:
+            return None
+        sql = """
+            SELECT conversations.* FROM conversations
+            JOIN accounts ON accounts.id = conversations.account_id AND accounts.deletion_id IS NULL
+            JOIN memberships ON memberships.account_id = accounts.id AND user_id = %s
+            WHERE conversations.account_id = %s AND igsid = %s
+        """
+        for conversation in self.raw(sql, [user.pk, account, igsid]):
+            (conversation.account,) = Account.objects.raw(
+                "SELECT * FROM accounts WHERE id = %s", [account]
+            )
+            return conversation
+        return None
 
 
 class Conversation(models.Model):
@@ -200,18 +231,33 @@ class Conversation(models.Model):
     def is_unread(self) -> bool:
         return self.last_inbound_change > self.read_change
 
-    def mark_read(self) -> None:
-        """Whoever opens the thread has read it as it is here, for the whole team."""
-        if self.is_unread:
-            self.read_change = self.change
+    def mark_read(self, up_to: int | None = None) -> None:
+        """Whoever opens the thread has read it as it is here, for the whole team.
+
+        `up_to` is the change number of what was read, for those who know less than this row.
+        """
+        read = self.change if up_to is None else min(up_to, self.change)
+        if self.is_unread and read > self.read_change:
+            self.read_change = read
             self.save(update_fields=["read_change"])
 
-    def next_change(self) -> int:
+    def next_change(self, message_at: datetime | None = None) -> int:
         """A number above every earlier one of this conversation; call it inside a transaction.
 
         The row stays locked until the commit, so whoever sees a number has seen all below it.
+        `message_at` is when the message was written that is now the latest. By hand: every
+        message and every outcome asks this.
         """
-        row = Conversation.objects.filter(pk=self.pk)
-        row.update(change=F("change") + 1)
-        self.change = row.values_list("change", flat=True).get()
+        sql = """
+            UPDATE conversations
+            SET change = change + 1, last_message_at = COALESCE(%s, last_message_at)
+            WHERE id = %s RETURNING change
+        """
+        moment = connection.ops.adapt_datetimefield_value(message_at)
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [moment, self.pk])
+            row = cursor.fetchone()
+        if row is None:
+            raise Conversation.DoesNotExist
+        (self.change,) = row
         return self.change

@@ -25,6 +25,11 @@ class MessageQuerySet(QueuedQuerySet, WritingQuerySet):
         rows = self.select_related("written_by", "rule", "reaction_to_send", "account")
         return rows.defer("account__access_token").prefetch_related("attachments")
 
+    def for_api(self) -> Self:
+        """With all that the API tells of them, but for their conversation."""
+        rows = self.select_related("written_by", "reaction_to_send")
+        return rows.prefetch_related("attachments")
+
     def before(self, message: "Message") -> Self:
         """Those that stand above `message` in its thread."""
         same_moment = Q(timestamp=message.timestamp, pk__lt=message.pk)

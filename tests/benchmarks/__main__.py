@@ -14,6 +14,7 @@ NAMES = [
     "backlog",
     "scale",
     "forwarding",
+    "api",
     "polls",
     "losses",
     "move_in",

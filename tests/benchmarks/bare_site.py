@@ -1,18 +1,21 @@
 """The least that Django can do with a webhook: check its HMAC, one durable insert, 200.
 
-The yardstick of `accept`: the same server, database and pragmas as the site, and nothing else.
+And with what a program sends: look its key up, one durable insert, 202. The yardsticks of `accept`
+and `api`: the same server, database and pragmas as the site, and nothing else.
 """
 
 import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.benchmarks.bare_settings")
 
+import hashlib
 import hmac
+import json
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.db import connection
-from django.http import HttpResponse, HttpResponseForbidden
+from django.http import HttpResponse, HttpResponseForbidden, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
@@ -28,7 +31,21 @@ def webhook(request):
     return HttpResponse("EVENT_RECEIVED", content_type="text/plain")
 
 
+@csrf_exempt
+def send(request):
+    key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    with connection.cursor() as cursor:
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        cursor.execute("SELECT id FROM bare_keys WHERE digest = %s", [digest])
+        if cursor.fetchone() is None:
+            return HttpResponse(status=401)
+        text = json.loads(request.body)["message"]
+        cursor.execute("INSERT INTO bare (body) VALUES (%s)", [text.encode()])
+    return JsonResponse({"status": "pending"}, status=202)
+
+
 urlpatterns = [
+    path("api/v1/messages/send", send),
     path("webhooks/instagram", webhook),
     path("livez", lambda request: HttpResponse()),
 ]

@@ -18,11 +18,12 @@ def interleave(cases: dict[str, Callable[[], Figures]], rounds: int) -> dict[str
 
 
 def waits(seconds: list[float]) -> Figures:
-    """How long the typical one, all but one in a hundred, and the unluckiest had to wait."""
+    """How long the typical one, all but some in a hundred, and the unluckiest had to wait."""
     ordered = sorted(seconds)
-    p99 = ordered[math.ceil(len(ordered) * 0.99) - 1]
+    p95, p99 = (ordered[math.ceil(len(ordered) * part) - 1] for part in (0.95, 0.99))
     return {
         "median ms": median(ordered) * 1000,
+        "p95 ms": p95 * 1000,
         "p99 ms": p99 * 1000,
         "longest ms": ordered[-1] * 1000,
     }

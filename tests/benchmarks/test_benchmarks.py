@@ -9,6 +9,7 @@ from django.db import connections
 
 from . import (
     accept,
+    api,
     backlog,
     derive,
     forwarding,
@@ -40,6 +41,15 @@ def test_every_webhook_gets_its_200_and_is_stored():
     for table in accept.run(seconds=0.2, rounds=1, connections=2, backlog=30):
         assert figures(table, "not 200") == figures(table, "lost") == {0}
         assert len(table.results) == 4
+
+
+@pytest.mark.processes
+def test_every_message_that_is_sent_gets_its_202_and_is_stored(on_disk):
+    *reads, alone, together = api.run(few=100, many=300, customers=5, rounds=1, asks=3, seconds=0.2)
+    for table in reads:
+        assert len(figures(table, "queries")) == 1
+    for table in (alone, together):
+        assert figures(table, "not 202") == figures(table, "lost") == {0}
 
 
 @pytest.mark.processes
@@ -193,6 +203,7 @@ def test_rounds_are_interleaved_and_compared_with_their_own_yardstick():
 def test_waits_name_the_unluckiest():
     assert waits([0.001] * 98 + [0.002, 3]) == {
         "median ms": 1,
+        "p95 ms": 1,
         "p99 ms": 2,
         "longest ms": 3000,
     }
