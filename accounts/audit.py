@@ -48,6 +48,11 @@ def token_stored(account: "Account", *, is_new: bool, expires_at: datetime) -> N
     _record(Kind.CONNECTED, _name(account), **details)
 
 
+def token_moved_in(account: "Account") -> None:
+    """Belongs into the transaction that stores the token, as another program encrypted it."""
+    _record(Kind.CONNECTED, _name(account), moved_in=True)
+
+
 def token_forgotten(account: "Account") -> None:
     """Belongs into the transaction that clears the token."""
     _record(Kind.DISCONNECTED, _name(account))

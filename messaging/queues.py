@@ -200,6 +200,12 @@ def ask_storage() -> int:
     return HUEY.storage.queue_size()
 
 
+def prepare() -> None:
+    """Make the tables of the task queue, where it keeps some: a hint needs them."""
+    if hasattr(HUEY.storage, "initialize_schema"):
+        HUEY.storage.initialize_schema()
+
+
 def rest() -> None:
     """Let others write: SQLite has one writer, and the webhook waits for it at most 3 s."""
     if settings.IS_SQLITE:

@@ -17,6 +17,7 @@ NAMES = [
     "api",
     "polls",
     "losses",
+    "move_in",
     "sending",
     "sends",
     "ledger_file",

@@ -16,6 +16,7 @@ from . import (
     ledger_file,
     lists,
     losses,
+    move_in,
     polls,
     redaction,
     rotation,
@@ -168,6 +169,12 @@ def test_each_process_moves_all_before_its_memory_counts(on_disk):
     assert len(table.results) == 4
     assert figures(table, "left behind") == {0}
     assert min(figures(table, "peak MiB")) > 20
+
+
+@pytest.mark.processes
+def test_all_that_moves_in_arrives(on_disk):
+    (table,) = move_in.run(few=20, many=210, customers=7, rounds=1)
+    assert figures(table, "lost") == figures(table, "files lost") == {0}
 
 
 @pytest.mark.django_db(transaction=True)

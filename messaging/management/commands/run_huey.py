@@ -1,8 +1,7 @@
-from huey.contrib.djhuey import HUEY
 from huey.contrib.djhuey.management.commands.run_huey import Command as RunHuey
 
 from crypto import startup
-from messaging import tasks
+from messaging import queues, tasks
 
 
 class Command(RunHuey):
@@ -12,8 +11,7 @@ class Command(RunHuey):
 
     def handle(self, *args, **options):
         startup.begin("worker")
-        if hasattr(HUEY.storage, "initialize_schema"):
-            HUEY.storage.initialize_schema()
+        queues.prepare()
         tasks.sweep.call_local()  # Rows that waited while no worker ran.
         tasks.count_secrets()
         super().handle(*args, **options)
