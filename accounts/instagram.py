@@ -6,6 +6,7 @@ and the Graph API's error handling. Ids are strings; they exceed 2^53.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from ssl import SSLCertVerificationError
 from typing import Any
@@ -131,6 +132,23 @@ def exchange_code(code: str, *, redirect_uri: str) -> Grant:
         },
     )
     return _grant(long, permissions)
+
+
+def ask_time(seconds: float) -> datetime | None:
+    """Instagram's clock, by the Date header of any answer; asked without a token.
+
+    None when it does not say. Raises NotSent or NoAnswer.
+    """
+    url = settings.INSTAGRAM_GRAPH_URL
+    try:
+        answer = _http.get(url, timeout=seconds, stream=True, allow_redirects=False)
+    except requests.RequestException as exc:
+        raise _silence(exc) from None
+    with answer:
+        try:
+            return parsedate_to_datetime(answer.headers.get("Date", ""))
+        except ValueError:
+            return None
 
 
 class InstagramClient:
@@ -296,9 +314,7 @@ def _answer(
     try:
         answer = _http.request(method, url, timeout=timeout, allow_redirects=False, **request)
     except requests.RequestException as exc:
-        if _never_left(exc):
-            raise NotSent("Instagram cannot be reached.") from None
-        raise NoAnswer("Instagram did not answer.") from None
+        raise _silence(exc) from None
     if client:
         client.usage = instagram_usage.read(answer.headers)
     try:
@@ -319,6 +335,12 @@ def _grant(answer: dict[str, Any], permissions: list[str] | None) -> Grant:
         raise Refused("Instagram's answer does not say how long the token is valid.")
     expires_at = timezone.now() + timedelta(seconds=int(expires_in))
     return Grant(_text(answer, "access_token"), expires_at, permissions)
+
+
+def _silence(exc: requests.RequestException) -> InstagramError:
+    if _never_left(exc):
+        return NotSent("Instagram cannot be reached.")
+    return NoAnswer("Instagram did not answer.")
 
 
 def _never_left(exc: requests.RequestException) -> bool:

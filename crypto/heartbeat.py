@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -39,13 +40,14 @@ def living_without(key: Key) -> list[Process]:
 class Heartbeat:
     """One process's row, renewed by a thread of its own until the process ends."""
 
-    def __init__(self, kind: str):
-        self.kind = kind
+    def __init__(self, kind: str, between: Callable[[], None] = lambda: None):
+        """`between` is called before each beat but the first."""
+        self.kind, self.between = kind, between
         self.row: Process | None = None
 
     def start(self) -> None:
         """Say it once now, before this process serves, and from now on regularly."""
-        self._try()
+        self._try(self.beat)
         atexit.register(self.stop)
         threading.Thread(target=self._run, daemon=True, name="heartbeat").start()
 
@@ -78,12 +80,13 @@ class Heartbeat:
     def _run(self) -> None:
         pause = threading.Event()
         while not pause.wait(Process.BEAT.total_seconds()):
-            self._try()
+            self._try(self.between)
+            self._try(self.beat)
 
-    def _try(self) -> None:
+    def _try(self, act: Callable[[], None]) -> None:
         """What goes wrong here stops neither the process nor the next beat."""
         try:
-            self.beat()
+            act()
         except Exception:
             logger.exception("the heartbeat missed one beat")
         finally:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core import checks
 from django.db import Error as DatabaseError
 
-from . import boxes, verdict
+from . import boxes, verdict, workers
 from .fields import anything_is_stored
 from .heartbeat import Heartbeat
 from .models import Secret, SecurityEvent
@@ -17,6 +17,8 @@ from .secrets import EPHEMERAL, GENERATE
 
 STARTUP = "startup"
 """The tag of every check that a server or worker must pass before it serves."""
+
+WEB = "web"
 
 ANNOUNCED = "SESSION_SECRET_ANNOUNCED"
 """Set once the boxes were shown, so that the other processes of this start stay quiet."""
@@ -68,7 +70,10 @@ def begin(kind: str) -> None:
     announce()
     with suppress(DatabaseError):  # The verdict says so.
         _enter_secret()
-    Heartbeat(kind).start()
+    if kind == WEB:
+        Heartbeat(kind, between=workers.Watch().look).start()
+    else:
+        Heartbeat(kind).start()
 
 
 def _enter_secret() -> None:

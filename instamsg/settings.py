@@ -211,6 +211,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "crypto.verdict.for_staff",
+                "crypto.workers.for_pages",
             ],
         },
     }
@@ -327,7 +328,7 @@ LOGGING = logs.configuration(
     secrets=[
         *(session_secret, *session_secret_fallbacks),
         *(SECRET_KEY, *SECRET_KEY_FALLBACKS),
-        *(*INSTAGRAM_APP_SECRETS, INSTAGRAM_VERIFY_TOKEN),
+        *(*INSTAGRAM_APP_SECRETS, INSTAGRAM_VERIFY_TOKEN, METRICS_TOKEN),
         BACKUP_PASSPHRASE,
         *(DATABASES["default"].get("PASSWORD"), vars().get("EMAIL_HOST_PASSWORD"), queue.password),
         # What a rotation without the site is given.

@@ -11,4 +11,6 @@ urlpatterns = [
     path("api/v1/", api.urls),
     path("livez", health.livez),
     path("readyz", health.readyz),
+    path("health", health.health),
+    path("metrics", health.metrics),
 ]

@@ -84,7 +84,7 @@ class Health:
 
 def examine(account: Account) -> Health:
     """All that can be known of an account now; asks Instagram once."""
-    fields, not_asked = _fields(account)
+    fields, not_asked = fields_of(account)
     recent = _recent(account)
     return Health(
         permissions=_permissions(account),
@@ -97,21 +97,7 @@ def examine(account: Account) -> Health:
     )
 
 
-def _token_age(account: Account) -> int | None:
-    if account.access_token is None:
-        return None
-    return (timezone.now() - (account.token_issued_at or account.linked_at)).days
-
-
-def _permissions(account: Account) -> list[Permission]:
-    granted = account.permissions
-    if not granted:
-        return []
-    needed = [Permission(name, NEEDED_FOR[name], name in granted) for name in REQUIRED]
-    return needed + [Permission(name, "", True) for name in granted if name not in REQUIRED]
-
-
-def _fields(account: Account) -> tuple[list[Field], str]:
+def fields_of(account: Account) -> tuple[list[Field], str]:
     """What Instagram says it sends for the account, or why it could not be asked."""
     if account.days_left == 0:
         return [], "Its permission for the account has ended."
@@ -128,6 +114,20 @@ def _fields(account: Account) -> tuple[list[Field], str]:
         # What Instagram says holds; other pages read it from the row.
         account.note_subscribed(subscribed)
     return [Field(name, FIELDS_BRING[name], name in subscribed) for name in WEBHOOK_FIELDS], ""
+
+
+def _token_age(account: Account) -> int | None:
+    if account.access_token is None:
+        return None
+    return (timezone.now() - (account.token_issued_at or account.linked_at)).days
+
+
+def _permissions(account: Account) -> list[Permission]:
+    granted = account.permissions
+    if not granted:
+        return []
+    needed = [Permission(name, NEEDED_FOR[name], name in granted) for name in REQUIRED]
+    return needed + [Permission(name, "", True) for name in granted if name not in REQUIRED]
 
 
 def _recent(account: Account) -> QuerySet[Message]:

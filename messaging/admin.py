@@ -16,6 +16,8 @@ from .models import (
     RuleSettings,
     SenderAction,
     SendingPace,
+    Sighting,
+    Tally,
     WebhookEvent,
 )
 from .rule_forms import RuleForm, RuleSettingsForm
@@ -242,3 +244,17 @@ class DeliveryAttemptAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request):
         return super().get_queryset(request).defer("delivery__body")
+
+
+@admin.register(Sighting)
+class SightingAdmin(ReadOnlyAdmin):
+    list_display = ["kind", "subject", "at"]
+    list_filter = ["kind"]
+    search_fields = ["=subject"]
+
+
+@admin.register(Tally)
+class TallyAdmin(ReadOnlyAdmin):
+    list_display = ["kind", "outcome", "count"]
+    list_filter = ["kind"]
+    search_fields = ["=outcome"]

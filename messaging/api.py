@@ -23,6 +23,8 @@ from accounts.problems import Kind, Problem
 from . import (
     api_accounts,
     api_conversations,
+    api_deliveries,
+    api_endpoints,
     api_files,
     outbox,
     outcomes,
@@ -216,7 +218,7 @@ def take_reaction_back(request, message_id: str):
     return Status(202, None)
 
 
-for _part in (api_conversations, api_files, api_accounts):
+for _part in (api_conversations, api_files, api_accounts, api_endpoints, api_deliveries):
     router.add_router("", _part.router)
 
 

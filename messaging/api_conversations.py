@@ -1,12 +1,10 @@
 """The conversations of the API: lists for readers and pollers, and what shows in Instagram."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 from django.db.models import OuterRef, Subquery
 from django.shortcuts import get_object_or_404
 from ninja import Field, Query, Router, Schema, Status
-from pydantic import AfterValidator, AwareDatetime
 
 from accounts import paging, problems
 from accounts.api_access import access
@@ -14,7 +12,7 @@ from accounts.api_bodies import Input
 from accounts.models import Account, Scope
 
 from . import automation, sender_actions
-from .api_schemas import ConversationList, ConversationOut, MessageList
+from .api_schemas import ConversationList, ConversationOut, MessageList, Moment
 from .models import Conversation, Message, SenderAction
 
 router = Router(tags=["conversations"])
@@ -22,16 +20,11 @@ router = Router(tags=["conversations"])
 LARGEST = 2**63 - 1
 
 
-def _within_our_times(moment: datetime) -> datetime:
-    """Databases take no moment that is in another year 1 or 9999 in UTC."""
-    return min(max(moment, datetime(2000, 1, 1, tzinfo=UTC)), datetime(2100, 1, 1, tzinfo=UTC))
-
-
 class Wanted(paging.PageQuery):
     account_id: str | None = Field(None, description="Of this account alone.", max_length=32)
     unread: bool = Field(False, description="Only those that nobody of the team has read.")
     open: bool = Field(False, description="Only those that the account may answer now.")
-    active_since: Annotated[AwareDatetime, AfterValidator(_within_our_times)] | None = Field(
+    active_since: Moment | None = Field(
         None, description="Only those with a message since then, the moment included."
     )
 

@@ -3,12 +3,13 @@
 Ids of Instagram are strings: they exceed what JSON's numbers hold.
 """
 
-from datetime import datetime
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
 from django.conf import settings
 from django.urls import reverse
 from ninja import Field, Schema
+from pydantic import AfterValidator, AwareDatetime
 
 from accounts.api_bodies import Input, Text
 
@@ -27,6 +28,15 @@ STATES: dict[str, State] = {
     Status.UNCONFIRMED: "unconfirmed",
 }
 """The API's word for each state of a message."""
+
+
+def _within_our_times(moment: datetime) -> datetime:
+    """Databases take no moment that is in another year 1 or 9999 in UTC."""
+    return min(max(moment, datetime(2000, 1, 1, tzinfo=UTC)), datetime(2100, 1, 1, tzinfo=UTC))
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_within_our_times)]
+"""A moment that a request names."""
 
 
 class QuickReply(Input):

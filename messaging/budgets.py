@@ -83,6 +83,12 @@ def next_due_at() -> datetime | None:
     return soon.order_by("due_at").values_list("due_at", flat=True).first()
 
 
+def due() -> QuerySet[Message]:
+    """Messages that could go out now, were it not for Instagram's limits."""
+    now = timezone.now()
+    return Message.objects.due().filter(account__in=_accounts(now))
+
+
 def note(account: Account, usage: Usage | None) -> None:
     """Remember what Instagram said of its limits."""
     if usage is None or (usage.percent < SLOW_AT and not usage.wait):

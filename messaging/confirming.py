@@ -5,6 +5,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.instagram import InstagramClient
@@ -24,10 +25,15 @@ LOOKS = [outcomes.FIRST_LOOK, *(timedelta(minutes=n) for n in (2, 10, 60))]
 """How long after the call the conversation is read, while the message is not found."""
 
 
+def due() -> QuerySet[Message]:
+    """Unconfirmed messages whose conversation is to be read."""
+    return Message.objects.filter(status=Message.Status.UNCONFIRMED, due_at__lte=timezone.now())
+
+
 @Drain
 def look() -> int:
     """Read the next conversation with unconfirmed messages; returns how many there were."""
-    waiting = Message.objects.filter(status=Message.Status.UNCONFIRMED, due_at__lte=timezone.now())
+    waiting = due()
     message = waiting.select_related("account").order_by("due_at").first()
     if message is None:
         return 0

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from django.db import transaction
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Account
@@ -178,7 +179,9 @@ def _about(news: News, attachments: dict[int, list[Attachment]]) -> dict[str, An
 
 
 def _attachment(one: Attachment) -> dict[str, str]:
-    return {"kind": one.kind, "title": one.title[:200], "path": one.get_absolute_url()}
+    # A program has a key for the API, and no login for the pages.
+    path = reverse("api:attachment", args=[one.public_id])
+    return {"kind": one.kind, "title": one.title[:200], "path": path}
 
 
 def _about_account(account: Account) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from accounts.deletion import former_id
@@ -54,10 +54,14 @@ def go_on(**signal: object) -> None:
     delete.hint()
 
 
+def under_way() -> QuerySet[DeletionRequest]:
+    return DeletionRequest.objects.filter(state=DeletionRequest.State.UNDER_WAY)
+
+
 @Drain
 def delete() -> int:
     """Delete some of what is to go; returns how much was found, 0 when there is nothing to do."""
-    for request in DeletionRequest.objects.filter(state=DeletionRequest.State.UNDER_WAY):
+    for request in under_way():
         try:
             if found := _delete_some(request):
                 return found

@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -10,7 +11,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from . import endpoint_notices
-from .models import CrmEndpoint, Delivery, DeliveryAttempt
+from .models import CrmEndpoint, Delivery, DeliveryAttempt, Tally
 from .posting import Outcome
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,9 @@ def settle(outcomes: list[Outcome]) -> None:
         DeliveryAttempt.objects.bulk_create(one.log for one in here)
         for endpoint, its in _by_endpoint(outcomes):
             _note(endpoint, its, now)
+        Tally.objects.add(
+            "delivery", Counter("delivered" if one.is_success else "refused" for one in outcomes)
+        )
 
 
 def _put_off(outcome: Outcome, now: datetime) -> None:

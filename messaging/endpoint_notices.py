@@ -4,6 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts import notices
@@ -23,16 +24,20 @@ def tell_owners() -> int:
 
     The row remembers before the mail goes: better once too few than again and again.
     """
-    waiting = CrmEndpoint.objects.filter(
-        switched_off_at__isnull=False, owners_told_at=None, deleted_at=None, account__deletion=None
-    )
-    endpoints = list(waiting)
+    endpoints = list(due())
     for endpoint in endpoints:
         with transaction.atomic():
             row = CrmEndpoint.objects.filter(pk=endpoint.pk, owners_told_at=None)
             if row.update(owners_told_at=timezone.now()):
                 _tell(endpoint, endpoint.problem)
     return len(endpoints)
+
+
+def due() -> QuerySet[CrmEndpoint]:
+    """Those that were switched off, and whose owners do not know."""
+    return CrmEndpoint.objects.filter(
+        switched_off_at__isnull=False, owners_told_at=None, deleted_at=None, account__deletion=None
+    )
 
 
 def secrets_cleared(pks: list[str], field: Any = None, **signal: Any) -> None:

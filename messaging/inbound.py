@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from contextlib import nullcontext
 from datetime import timedelta
@@ -16,7 +16,7 @@ from accounts.models import Account
 
 from . import erasure, projection, wire
 from .board import Told
-from .models import InboundEvent, State, WebhookEvent
+from .models import InboundEvent, State, Tally, WebhookEvent
 from .queues import LEASE, Drain, rest
 from .wire import Event, Kind
 
@@ -239,6 +239,7 @@ def _settle(turn: list[Todo], reasons: list[str]) -> None:
         WebhookEvent.objects.filter(pk__in=pks).update(state=state)
     if shared:
         WebhookEvent.objects.filter(pk__in=shared).sum_up()
+    Tally.objects.add("event", Counter(_state(reason) for reason in reasons))
 
 
 def _state(reason: str) -> State:
@@ -264,3 +265,4 @@ def _put_back(row: InboundEvent) -> None:
     with transaction.atomic():
         row.settle(state=State.FAILED, reason="Could not be projected; the log says why.")
         WebhookEvent.objects.filter(pk=row.webhook_id).sum_up()
+        Tally.objects.add("event", {State.FAILED: 1})

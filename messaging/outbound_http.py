@@ -1,6 +1,7 @@
 """The guard for addresses that others choose: resolve, refuse private networks, pin."""
 
 import ipaddress
+import json
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
 TIMEOUT = 15
 REDIRECTS = 3
@@ -26,6 +28,10 @@ IPV4_INSIDE = [
 
 class Forbidden(Exception):
     """The address must not be asked; the text says why."""
+
+
+class NotReached(Exception):
+    """The site does not answer under its own address; the text says why."""
 
 
 class PinnedAdapter(HTTPAdapter):
@@ -168,6 +174,38 @@ def get(
                     return
                 url = _join(url, answer.headers["Location"])
     raise Forbidden("too many redirects")
+
+
+def ask_own_site(url: str, seconds: float) -> None:
+    """Whether this site answers under the address that the operator gave it.
+
+    Private networks are no hindrance: it may be one's own. Raises NotReached.
+    """
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.get(url, timeout=seconds, stream=True, allow_redirects=False)
+            with answer:
+                _refuse_stranger(answer)
+    except requests.exceptions.SSLError:
+        raise NotReached(
+            "Its certificate does not hold: expired, made for another name, or incomplete."
+        ) from None
+    except requests.Timeout:
+        raise NotReached(f"It did not answer within {seconds:g} seconds.") from None
+    except (requests.RequestException, ValueError):
+        raise NotReached("No connection: is the name known, and does the proxy run?") from None
+
+
+def _refuse_stranger(answer: requests.Response) -> None:
+    if answer.status_code != 200:
+        raise NotReached(f"It answers with status {answer.status_code} instead of 200.")
+    try:
+        is_ours = json.loads(answer.raw.read(1000, decode_content=True))["status"] == "healthy"
+    except (ValueError, LookupError, TypeError, HTTPError):
+        is_ours = False
+    if not is_ours:
+        raise NotReached("Something else answers there, not this site.")
 
 
 def _split(url: str) -> SplitResult:

@@ -94,7 +94,7 @@ def ask() -> int:
     return len(answers)
 
 
-def _due(now: datetime) -> models.QuerySet[Conversation]:
+def due(now: datetime) -> models.QuerySet[Conversation]:
     paused = Conversation.objects.filter(person_paused_until__gt=now)
     # Exists, not "in": SQLite would go through every conversation by account.
     able = Exists(Account.objects.worth_trying().filter(pk=OuterRef("account")))
@@ -107,7 +107,7 @@ def _claim() -> list[Answer]:
     now = timezone.now()
     # An account with thousands of new people does not keep those of the others waiting.
     turn = Window(RowNumber(), partition_by="account", order_by=["person_due_at", "pk"])
-    first = _due(now).annotate(turn=turn).order_by("turn", "person_due_at", "pk")
+    first = due(now).annotate(turn=turn).order_by("turn", "person_due_at", "pk")
     if not (pks := list(first.values_list("pk", flat=True)[:BATCH])):
         return []
     with transaction.atomic():
@@ -197,7 +197,7 @@ def _fetch_picture(answer: Answer, url: str) -> None:
 def _put_all_off() -> None:
     """Instagram is out of reach: nobody would fare better now."""
     now = timezone.now()
-    _due(now).update(person_due_at=now + PAUSE)
+    due(now).update(person_due_at=now + PAUSE)
 
 
 # --- Settling -------------------------------------------------------------------------------------

@@ -201,6 +201,11 @@ def prepare() -> None:
         HUEY.storage.initialize_schema()
 
 
+def ask_storage() -> int:
+    """How many hints wait in the task queue; raises whatever its storage does when out of reach."""
+    return HUEY.storage.queue_size()
+
+
 def rest() -> None:
     """Let others write: SQLite has one writer, and the webhook waits for it at most 3 s."""
     if settings.IS_SQLITE:

@@ -3,6 +3,7 @@
 import atexit
 import logging
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from accounts.instagram_errors import (
 from accounts.models import Account, TokenUnreadable
 
 from . import budgets, outcomes, uploads
-from .models import Conversation, Message
+from .models import Conversation, Message, Tally
 from .queues import Drain, rest
 
 logger = logging.getLogger(__name__)
@@ -185,6 +186,13 @@ def _record(done: list[Done]) -> None:
         else:
             raise exc
         budgets.note(one.message.account, one.client.usage)
+    Tally.objects.add("send", Counter(_answer(one) for one in done))
+
+
+def _answer(one: Done) -> str:
+    """What Instagram said, in a word: sent, or the name of the error."""
+    exc = one.call.exception()
+    return "sent" if exc is None else re.sub(r"(?<!^)(?=[A-Z])", "_", type(exc).__name__).lower()
 
 
 def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:

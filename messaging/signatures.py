@@ -2,6 +2,7 @@
 is ours."""
 
 import base64
+import hashlib
 import hmac
 import secrets
 from contextlib import suppress
@@ -11,17 +12,23 @@ from django.conf import settings
 PREFIX = "whsec_"
 
 
-def is_genuine(body: bytes, header: str) -> bool:
-    """Whether `header` (X-Hub-Signature-256) is the signature of `body` by one of our app secrets.
+def signer(body: bytes, header: str) -> str | None:
+    """The app secret of ours that `header` (X-Hub-Signature-256) signs `body` with, if any did.
 
     Several secrets may sign: Meta does not say which of its two it uses, and each can be
     rotated. All are tried, so the time taken tells nothing.
     """
     given = header.encode("latin-1", "replace")
-    genuine = False
+    found = None
     for secret in settings.INSTAGRAM_APP_SECRETS:
-        genuine |= hmac.compare_digest(_hub(secret, body).encode(), given)
-    return genuine
+        if hmac.compare_digest(_hub(secret, body).encode(), given):
+            found = secret
+    return found
+
+
+def fingerprint(app_secret: str) -> str:
+    """Names an app secret, which has 128 random bits, without telling anything about it."""
+    return hashlib.sha256(b"app secret of Instagram: " + app_secret.encode()).hexdigest()[:12]
 
 
 def new_secret() -> str:

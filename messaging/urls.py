@@ -1,6 +1,6 @@
 from django.urls import path, re_path
 
-from . import account_views, endpoint_views, media_views, rule_views, views
+from . import account_views, endpoint_views, media_views, rule_views, setup_views, views
 
 ENDPOINT = "accounts/<slug:pk>/forwarding/<slug:endpoint_id>"
 
@@ -52,5 +52,7 @@ urlpatterns = [
     path("media/offered/<str:token>", media_views.offered, name="offered_media"),
     path("media/<slug:public_id>", media_views.attachment, name="media"),
     path("media/<slug:public_id>/again", media_views.try_again, name="media_again"),
+    path("setup/", setup_views.setup, name="setup"),
+    path("setup/verify-token", setup_views.verify_token, name="setup_verify_token"),
     path("webhooks/instagram", views.webhook, name="webhook"),
 ]

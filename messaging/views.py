@@ -15,10 +15,21 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.models import Account
+from crypto import workers
 
-from . import automation, inbound, ledger, outbox, outcomes, sender_actions, signatures, wire
+from . import (
+    automation,
+    inbound,
+    ledger,
+    outbox,
+    outcomes,
+    sender_actions,
+    sightings,
+    signatures,
+    wire,
+)
 from .forms import ReplyForm
-from .models import Conversation, Message, SenderAction
+from .models import Conversation, Message, SenderAction, Sighting
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +53,10 @@ def _verify(request):
     given = request.GET.get("hub.verify_token", "")
     is_ours = hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace"))
     if not (expected and is_ours and request.GET.get("hub.mode") == "subscribe"):
+        if given:
+            sightings.note(Sighting.Kind.OTHER_TOKEN)
         return HttpResponseForbidden("The verify token does not match.", content_type="text/plain")
+    sightings.note(Sighting.Kind.HANDSHAKE)
     return HttpResponse(request.GET.get("hub.challenge", ""), content_type="text/plain")
 
 
@@ -51,7 +65,11 @@ def _receive(request):
         body = _read_body(request)
     except RequestDataTooBig:
         return HttpResponse("Too large.", status=413, content_type="text/plain")
-    if not signatures.is_genuine(body, request.headers.get("X-Hub-Signature-256", "")):
+    signature = request.headers.get("X-Hub-Signature-256", "")
+    signer = signatures.signer(body, signature)
+    if signer is None:
+        if signature:
+            sightings.note(Sighting.Kind.OTHER_SIGNATURE)
         logger.warning("webhook refused: bad or missing signature (%d bytes)", len(body))
         return HttpResponseForbidden("Bad signature.", content_type="text/plain")
     try:
@@ -59,6 +77,7 @@ def _receive(request):
     except ledger.Busy as exc:
         logger.error("webhook not stored, Meta will send it again: %s", exc)
         return HttpResponse("Try again.", status=503, headers={"Retry-After": "5"})
+    sightings.note(Sighting.Kind.SIGNED, signatures.fingerprint(signer))
     return HttpResponse("EVENT_RECEIVED", content_type="text/plain")
 
 
@@ -180,15 +199,20 @@ def conversation_updates(request, pk):
 @never_cache
 @require_GET
 def inbox_updates(request):
-    """The list of conversations, when it is not the one that the page knows; else 204."""
+    """The list of conversations, when it is not the one that the page knows; else 204.
+
+    Either tells whether a worker runs: an open page would not learn it otherwise.
+    """
     if not request.user.is_authenticated:
         return HttpResponse(status=401)
     # Asked by every open page every few seconds, and mostly in vain: nothing else until then.
     if request.GET.get("after") == _news(request)["list_change"]:
-        return HttpResponse(status=204)
-    context = _list_context(request)
-    response = render(request, "messaging/_conversations.html", context)
-    response.headers["X-Change"] = context["list_change"]
+        response = HttpResponse(status=204)
+    else:
+        context = _list_context(request)
+        response = render(request, "messaging/_conversations.html", context)
+        response.headers["X-Change"] = context["list_change"]
+    response.headers["X-Worker"] = "away" if workers.are_away() else "here"
     return response
 
 

@@ -13,8 +13,9 @@ from django.utils import timezone
 
 from accounts import connecting
 from accounts.models import Account, Membership, Role, User
+from crypto import workers
 from instamsg.sandbox.server import Sandbox
-from messaging import history, tasks
+from messaging import history, sightings, tasks
 from messaging.models import Conversation
 
 from . import environment
@@ -36,6 +37,18 @@ def clean_up_scratch():
     HUEY.storage.initialize_schema()
     yield
     shutil.rmtree(environment.scratch, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def a_worker_was_seen(monkeypatch):
+    """What a page finds when it wonders whether a worker runs; until a test has it look anew."""
+    monkeypatch.setattr(workers, "_asked_at", float("inf"))
+    monkeypatch.setattr(workers, "_away", False)
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_sighted():
+    sightings.forget()
 
 
 @pytest.fixture

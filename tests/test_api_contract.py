@@ -15,8 +15,9 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from accounts import api_keys
 from accounts.models import Scope
-from messaging import history
-from messaging.models import Attachment, Message
+from messaging import endpoints, history
+from messaging.models import Attachment, Delivery, Message
+from tests.running_site import free_port
 
 pytestmark = pytest.mark.django_db
 
@@ -28,6 +29,9 @@ NO_SCHEMA_TELLS = {
     "react_to_message": "what an emoji is",
     "get_attachment": "how long a file is",
     "get_picture": "how long a file is",
+    "add_webhook_endpoint": "what an address is, nor how many an account has",
+    "change_webhook_endpoint": "what an address is",
+    "replay_deliveries": "that all of them want a time, which ends after it begins",
 }
 
 
@@ -73,6 +77,12 @@ def real(conversation):
     conversation.picture_type = "image/png"
     conversation.picture.save("contract.png", ContentFile(b"\x89PNG" * 100))
     history.begin(conversation.account, history.Reason.ASKED)
+    # Nobody listens there, and that is known at once.
+    endpoint, _ = endpoints.add(conversation.account, f"http://127.0.0.1:{free_port()}/")
+    delivery = Delivery.objects.create(
+        endpoint=endpoint, conversation=conversation, message=message, state="failed",
+        type="message.sent", body=b'{"type":"message.sent"}', due_at=None,
+    )  # fmt: skip
     return {
         "account_id": conversation.account_id,
         "recipient_id": conversation.igsid,
@@ -80,6 +90,9 @@ def real(conversation):
         "message_id": message.public_id,
         "attachment_id": file.public_id,
         "emoji": "❤️",
+        "endpoint_id": endpoint.public_id,
+        "delivery_id": delivery.public_id,
+        "url": endpoint.url,
     }
 
 

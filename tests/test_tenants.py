@@ -6,6 +6,7 @@ entered here.
 
 import json
 import re
+from datetime import timedelta
 
 import pytest
 from django.core.files.base import ContentFile
@@ -15,12 +16,24 @@ from django.utils import timezone
 
 from accounts import api_keys
 from accounts.models import Account, ApiKey, Invitation, Membership, Role, Scope, User
-from messaging import history
-from messaging.models import Attachment, Conversation, HistorySync, Message, Rule, SenderAction
+from messaging import endpoints, history
+from messaging.models import (
+    Attachment,
+    Conversation,
+    CrmEndpoint,
+    Delivery,
+    DeliveryAttempt,
+    HistorySync,
+    Message,
+    Rule,
+    SenderAction,
+)
 
 pytestmark = pytest.mark.django_db
 
 API = "api/v1/"
+FORWARDING = "accounts/<slug:pk>/forwarding/<slug:endpoint_id>"
+THEIR_FORWARDING = "accounts/{account}/forwarding/{endpoint}"
 
 FOREIGN = {
     # Route: the path, with something of another tenant in it.
@@ -51,10 +64,24 @@ FOREIGN = {
     "accounts/<slug:pk>/rules": "accounts/{account}/rules",
     "accounts/<slug:pk>/rules/new": "accounts/{account}/rules/new",
     "accounts/<slug:pk>/rules/settings": "accounts/{account}/rules/settings",
+    # These show every tenant's, to superusers.
+    "setup/": "setup/",
+    "setup/verify-token": "setup/verify-token",
     "rules/<int:pk>/": "rules/{rule}/",
     "rules/<int:pk>/delete": "rules/{rule}/delete",
     r"rules/(?P<pk>\d{1,18})/(?P<state>on|off)": "rules/{rule}/off",
     r"rules/(?P<pk>\d{1,18})/(?P<direction>up|down)": "rules/{rule}/up",
+    "accounts/<slug:pk>/forwarding/": "accounts/{account}/forwarding/",
+    f"{FORWARDING}/": f"{THEIR_FORWARDING}/",
+    **{
+        f"{FORWARDING}/{act}": f"{THEIR_FORWARDING}/{act}"
+        for act in ("enable", "disable", "rotate", "end-overlap", "test", "replay", "deliveries/")
+    },
+    f"{FORWARDING}/deliveries/<slug:delivery_id>/": f"{THEIR_FORWARDING}/deliveries/{{delivery}}/",
+    f"{FORWARDING}/deliveries/<slug:delivery_id>/replay": (
+        f"{THEIR_FORWARDING}/deliveries/{{delivery}}/replay"
+    ),
+    f"{FORWARDING}/delete": f"{THEIR_FORWARDING}/delete",
     f"{API}accounts/<account_id>": f"{API}accounts/{{account}}",
     f"{API}accounts/<account_id>/sync": f"{API}accounts/{{account}}/sync",
     f"{API}accounts/<account_id>/delete-permanently": (
@@ -71,10 +98,17 @@ FOREIGN = {
     f"{API}conversations/<conversation_id>/read": f"{API}conversations/{{conversation}}/read",
     f"{API}conversations/<conversation_id>/seen": f"{API}conversations/{{conversation}}/seen",
     f"{API}conversations/<conversation_id>/typing": f"{API}conversations/{{conversation}}/typing",
+    f"{API}deliveries/<delivery_id>": f"{API}deliveries/{{delivery}}",
+    f"{API}deliveries/<delivery_id>/replay": f"{API}deliveries/{{delivery}}/replay",
     f"{API}messages/<message_id>": f"{API}messages/{{message}}",
     f"{API}messages/<message_id>/reaction": f"{API}messages/{{message}}/reaction",
     f"{API}messages/<message_id>/settle": f"{API}messages/{{message}}/settle",
     f"{API}messages/<message_id>/status": f"{API}messages/{{message}}/status",
+    f"{API}webhook-endpoints/<endpoint_id>": f"{API}webhook-endpoints/{{endpoint}}",
+    **{
+        f"{API}webhook-endpoints/<endpoint_id>/{act}": f"{API}webhook-endpoints/{{endpoint}}/{act}"
+        for act in ("secret", "previous-secret", "test", "replay")
+    },
 }
 
 BODIES = {
@@ -83,6 +117,8 @@ BODIES = {
     f"{API}conversations/{{conversation}}": {"automation": "paused"},
     f"{API}messages/{{message}}/reaction": {"emoji": "❤️"},
     f"{API}messages/{{message}}/settle": {"arrived": True},
+    f"{API}webhook-endpoints/{{endpoint}}": {"is_enabled": False},
+    f"{API}webhook-endpoints/{{endpoint}}/replay": {"which": "failed"},
 }
 
 ELSEWHERE = [
@@ -92,13 +128,16 @@ ELSEWHERE = [
     ("get", f"{API}conversations?account_id={{account}}", None),
     ("post", f"{API}messages/send", {"account_id": "{account}", "recipient_id": "{igsid}",
                                      "message": "Hello"}),
+    ("get", f"{API}webhook-endpoints?account_id={{account}}", None),
+    ("get", f"{API}deliveries?endpoint_id={{endpoint}}", None),
+    ("post", f"{API}webhook-endpoints", {"account_id": "{account}", "url": "https://crm.example"}),
     ("post", f"{API}api-keys", {"name": "CRM", "account_ids": ["{account}"]}),
 ]  # fmt: skip
 
 OWN = {
     # These show everybody their own.
     "", "updates", "accounts/", "accounts/keys", f"{API}accounts", f"{API}accounts/me",
-    f"{API}api-keys", f"{API}conversations",
+    f"{API}api-keys", f"{API}conversations", f"{API}deliveries", f"{API}webhook-endpoints",
 }  # fmt: skip
 
 NOBODYS = {
@@ -108,7 +147,7 @@ NOBODYS = {
     "accounts/connect", "accounts/invitation", "accounts/invitations/<slug:secret>",
     "oauth/instagram/callback", "oauth/instagram/deauthorize", "oauth/instagram/data-deletion",
     "oauth/instagram/data-deletion/<slug:code>", "webhooks/instagram",
-    "media/offered/<str:token>", "livez", "readyz",
+    "media/offered/<str:token>", "livez", "readyz", "health", "metrics",
     API, f"{API}auth/session", f"{API}auth/token", f"{API}docs", f"{API}messages/send",
     f"{API}openapi.json",
 }  # fmt: skip
@@ -116,8 +155,8 @@ NOBODYS = {
 REFUSED = {403, 404, 405}
 METHODS = ("get", "post", "put", "patch", "delete")
 WATCHED = (
-    Account, ApiKey, Attachment, Conversation, HistorySync, Invitation, Membership, Message,
-    Rule, SenderAction,
+    Account, ApiKey, Attachment, Conversation, CrmEndpoint, Delivery, DeliveryAttempt, HistorySync,
+    Invitation, Membership, Message, Rule, SenderAction,
 )  # fmt: skip
 
 
@@ -134,6 +173,12 @@ def theirs(user, account, conversation):
     conversation.picture.save("mila.png", ContentFile(b"\x89PNG"))
     history.begin(account, history.Reason.ASKED)
     key, _ = api_keys.make(user, "Bottega CRM", scopes=Scope)
+    endpoint, _ = endpoints.add(account, "https://bottega-crm.example/hook")
+    delivery = Delivery.objects.create(
+        endpoint=endpoint, conversation=conversation, message=message, state="failed",
+        type="message.sent", body=b'{"type":"message.sent"}', due_at=None,
+    )  # fmt: skip
+    delivery.log.create(url=endpoint.url, started_at=timezone.now(), duration=timedelta(seconds=1))
     return {
         "account": account.pk,
         "conversation": conversation.pk,
@@ -141,6 +186,8 @@ def theirs(user, account, conversation):
         "message": message.public_id,
         "attachment": attachment.public_id,
         "key": key.pk,
+        "endpoint": endpoint.public_id,
+        "delivery": delivery.public_id,
         "rule": Rule.objects.create(account=account, name="Bottega hours", text="Later").pk,
     }
 
@@ -242,12 +289,16 @@ def test_lists_show_nothing_of_another(callers, who, theirs):
             "The blue one",
             "Bottega CRM",
             theirs["igsid"],
+            theirs["endpoint"],
+            theirs["delivery"],
         ):
             assert secret not in answer.text, (route, secret)
 
 
 def test_all_of_it_is_there_for_who_owns_it(user, theirs):
     """Otherwise the tests above would prove nothing."""
+    user.is_superuser = user.is_staff = True  # For the pages that are for these alone.
+    user.save()
     session, (_, secret) = Client(), api_keys.make(user, "Everything", scopes=Scope)
     session.force_login(user)
     key = Client(headers={"authorization": f"Bearer {secret}"})

@@ -17,6 +17,7 @@ from .ledger import InboundEvent, State, WebhookEvent
 from .messages import Message, new_message_id
 from .outbox import SenderAction, SendingPace
 from .rules import Rule, RuleSettings, settings_of
+from .watching import Sighting, Tally
 
 __all__ = [
     "PERSON_WANTED",
@@ -37,7 +38,9 @@ __all__ = [
     "SecretUnreadable",
     "SenderAction",
     "SendingPace",
+    "Sighting",
     "State",
+    "Tally",
     "WebhookEvent",
     # The migrations name these.
     "new_attachment_id",

@@ -13,7 +13,7 @@ from django.db.models import Exists, OuterRef, Q, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.models import Account, User
+from accounts.models import Account, Membership, User
 from crypto.fields import EncryptedTextField
 from crypto.keyring import DecryptionError
 
@@ -52,19 +52,23 @@ class CrmEndpointQuerySet(models.QuerySet):
     def for_user(self, user: User) -> Self:
         return self.filter(account__in=Account.objects.for_user(user), deleted_at=None)
 
+    def with_role_of(self, user: User) -> Self:
+        mine = Membership.objects.filter(account=OuterRef("account"), user=user)
+        return self.annotate(role=Subquery(mine.values("role")))
+
     def listening(self) -> Self:
         """Those for which deliveries are written."""
         return self.filter(is_enabled=True, deleted_at=None, account__deletion=None)
 
+    def ready(self) -> Self:
+        """Those to which something may be posted now."""
+        is_rested = Q(paused_until=None) | Q(paused_until__lte=timezone.now())
+        return self.listening().filter(is_rested, secret__isnull=False)
+
     def due(self) -> Self:
-        """Those to which something may be posted now, and that no worker has."""
-        now = timezone.now()
+        """Those for which something waits, and that no worker has."""
         first = Delivery.objects.due().filter(endpoint=OuterRef("pk")).in_turn()
-        free = self.listening().filter(
-            Q(leased_until=None) | Q(leased_until__lte=now),
-            Q(paused_until=None) | Q(paused_until__lte=now),
-            secret__isnull=False,
-        )
+        free = self.ready().filter(Q(leased_until=None) | Q(leased_until__lte=timezone.now()))
         # Not Exists: PostgreSQL would look at all that waits, rather than for one each.
         return free.alias(first=Subquery(first.values("pk")[:1])).filter(first__isnull=False)
 

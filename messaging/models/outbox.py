@@ -3,7 +3,7 @@
 from typing import Self
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from accounts.models import Account
@@ -32,14 +32,11 @@ class SendingPace(models.Model):
 
 class SenderActionQuerySet(QueuedQuerySet):
     def due(self) -> Self:
-        now = timezone.now()
-        paused = SendingPace.objects.filter(paused_until__gt=now).values("account")
-        return (
-            super()
-            .due()
-            .filter(conversation__account__in=Account.objects.worth_trying())
-            .exclude(conversation__account__in=paused)
-        )
+        # Exists, not "in": SQLite would go through every conversation by account.
+        its_account = OuterRef("conversation__account")
+        able = Exists(Account.objects.worth_trying().filter(pk=its_account))
+        paused = SendingPace.objects.filter(paused_until__gt=timezone.now(), pk=its_account)
+        return super().due().filter(able, ~Exists(paused))
 
 
 class SenderAction(Queued):

@@ -22,6 +22,7 @@ NAMES = [
     "sends",
     "ledger_file",
     "lists",
+    "scrape",
     "derive",
     "redaction",
     "rotation",

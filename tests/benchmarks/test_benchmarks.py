@@ -23,6 +23,7 @@ from . import (
     rotation_memory,
     rotation_waits,
     scale,
+    scrape,
     sealed_list,
     sending,
     sends,
@@ -93,6 +94,14 @@ def test_lists_open_no_token_and_ask_no_more_for_more_rows():
     for table in lists.run(few=2, many=60, rounds=1):
         assert figures(table, "tokens opened") == {0}
         assert len(figures(table, "queries")) == 1
+
+
+@pytest.mark.django_db
+def test_a_scrape_asks_a_full_site_no_more_than_an_empty_one():
+    metrics, readyz = scrape.run(accounts=30, messages=2, waiting=1, rounds=1)
+    assert len(figures(metrics, "queries")) == 1
+    for table in (metrics, readyz):
+        assert figures(table, "tokens opened") == {0}
 
 
 def test_keys_are_derived_and_the_site_starts():

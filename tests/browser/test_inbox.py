@@ -180,7 +180,7 @@ def test_the_count_is_of_bytes_and_what_is_too_long_comes_back_with_its_text(thr
 
 
 def test_a_closed_window_opens_by_itself_when_the_customer_writes(open_page, user, conversation):
-    Conversation.objects.update(last_inbound_at=timezone.now() - timedelta(hours=25))
+    Conversation.objects.update(last_inbound_at=timezone.now() - timedelta(days=8))
     page = open_page(conversation.get_absolute_url(), user=user)
     expect(page.get_by_label("Your answer")).to_be_disabled()
     expect(page.locator("#closed")).to_contain_text("once the customer has written")

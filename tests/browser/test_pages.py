@@ -117,6 +117,7 @@ def paths(user, account, conversation):
             endpoint.get_absolute_url(),
             f"{endpoint.get_absolute_url()}deliveries/",
             delivery.get_absolute_url(),
+            "/setup/",
             "/password/change",
             "/password/change/done",
             invitation,

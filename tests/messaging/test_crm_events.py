@@ -63,7 +63,11 @@ def test_a_message_with_all_that_is_known_of_it(endpoint, told):
         "sent_at": "2025-10-09T08:53:20.000Z",
         "is_from_here": False,
         "attachments": [
-            {"kind": "image", "title": "", "path": message.attachments.get().get_absolute_url()}
+            {
+                "kind": "image",
+                "title": "",
+                "path": f"/api/v1/attachments/{message.attachments.get().public_id}",
+            }
         ],
         "context": {"reply_to": "m0", "payload": "BLUE"},
     }

@@ -267,9 +267,9 @@ def test_out_of_reach_puts_everybody_off_with_one_call(newcomer, settings):
     with CaptureQueriesContext(connection) as queries:
         ask(newcomer)
     assert len(queries) < 25
-    assert not participants._due(timezone.now()).exists()
+    assert not participants.due(timezone.now()).exists()
     later = timezone.now() + participants.PAUSE + timedelta(seconds=1)
-    assert participants._due(later).count() == 31
+    assert participants.due(later).count() == 31
     assert set(Conversation.objects.values_list("person_attempts", flat=True)) == {0}
 
 

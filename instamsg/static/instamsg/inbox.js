@@ -49,6 +49,8 @@ async function ask(place, show) {
   if (response.status === 401) throw LOGGED_OUT;
   if (response.status === 404) location.reload(); // No longer ours to see: the page says so.
   if (!response.ok) throw new Error(response.status);
+  const worker = response.headers.get("X-Worker");
+  if (worker) byId("workers-away").hidden = worker !== "away";
   if (response.status === 204) return false;
   const template = document.createElement("template");
   template.innerHTML = await response.text();
