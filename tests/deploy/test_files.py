@@ -97,9 +97,11 @@ def test_all_services_are_shut_in_alike(unit):
     shut_in = sandbox(unit)
     assert shut_in["ProtectSystem"] == ["strict"]
     assert shut_in["NoNewPrivileges"] == ["yes"]
-    writable = shut_in.pop("ReadWritePaths", [])
-    assert writable == (["/var/backups/insta-messaging"] if "backup" in unit else [])
-    assert shut_in == sandbox(WEB)
+    assert shut_in["IPAddressDeny"] == ["169.254.0.0/16"]
+    assert {"MemoryMax", "TasksMax"} < shut_in.keys()
+    backups = "ReadWritePaths" if "backup" in unit else "InaccessiblePaths"
+    assert shut_in.pop(backups)[0].removeprefix("-") == "/var/backups/insta-messaging"
+    assert shut_in == {k: v for k, v in sandbox(WEB).items() if k != "InaccessiblePaths"}
     assert values(unit, "User") == ["insta-messaging"]
 
 
@@ -121,7 +123,9 @@ def test_no_container_runs_as_root_or_may_become_it():
     site = COMPOSE["x-site"]
     assert site["read_only"] is True
     assert site["cap_drop"] == ["ALL"]
-    assert site["security_opt"] == ["no-new-privileges:true"]
+    assert "size=" in site["tmpfs"][0]
+    for one in (site, COMPOSE["services"]["db"], COMPOSE["services"]["redis"]):
+        assert one["security_opt"] == ["no-new-privileges:true"]
 
 
 def test_each_secret_of_a_container_is_a_file():
