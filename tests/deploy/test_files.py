@@ -118,6 +118,12 @@ def test_a_proxy_lets_the_largest_answer_through(name):
     assert allowed * 1000 * 1000 >= LARGEST_REQUEST
 
 
+def test_a_redirect_leads_to_the_site_whatever_a_client_asked_for():
+    assert re.findall(r"return 301 (\S+);", PROXIES["nginx.conf"]) == [
+        "https://$server_name$request_uri"
+    ]
+
+
 def test_no_container_runs_as_root_or_may_become_it():
     assert re.search(r"^USER (?!0|root)\w+$", CONTAINERFILE, re.M)
     site = COMPOSE["x-site"]
