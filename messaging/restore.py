@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.core.management import call_command
@@ -19,7 +19,7 @@ from crypto import dumps
 from crypto.sealed_files import OpeningReader, WrongPassphrase, is_sealed
 
 from . import archive, outcomes
-from .backup import DATABASE, MANIFEST, MEDIA, RESTORING
+from .backup import DATABASE, FORMAT, MANIFEST, MEDIA, RESTORING
 from .models import Message
 from .restore_refusals import Backup, RestoreRefused, dump_path, pending
 
@@ -27,6 +27,7 @@ WAITED = (
     "It waited to be sent when the backup was made from which this site was restored: it may have "
     "been sent since."
 )
+LARGEST_MANIFEST = 1_000_000
 UNDONE = (OSError, sqlite3.Error, DatabaseError, dumps.DumpFailed, archive.Damaged)
 
 Told = Callable[[int], None]
@@ -37,6 +38,11 @@ class RestoreFailed(Exception):
 
 
 class _Kept(io.BytesIO):
+    def write(self, data: bytes) -> int:
+        if self.tell() + len(data) > LARGEST_MANIFEST:
+            raise archive.Damaged(f"{MANIFEST} is damaged: it is larger than any can be.")
+        return super().write(data)
+
     def close(self) -> None:
         """It is read after the archive is."""
 
@@ -48,7 +54,10 @@ def needs_passphrase(path: Path) -> bool:
 
 
 def check(path: Path, passphrase: str | None, told: Told = lambda done: None) -> Backup:
-    """Read the whole archive. Raises archive.Damaged, WrongPassphrase and RestoreRefused."""
+    """Read the whole archive, which has to be sealed if there is a passphrase.
+
+    Raises archive.Damaged, WrongPassphrase and RestoreRefused.
+    """
     backup, manifest = Backup(path, passphrase), _Kept()
 
     def keep(name: str) -> BinaryIO | None:
@@ -65,7 +74,7 @@ def check(path: Path, passphrase: str | None, told: Told = lambda done: None) ->
         archive.read(file, keep, count)
     if not manifest.getvalue():
         raise RestoreRefused(f"{path} is no backup of InstaMsg: it holds no {MANIFEST}.")
-    backup.manifest = json.loads(manifest.getvalue())
+    backup.manifest = _manifest(manifest.getvalue())
     return backup
 
 
@@ -103,10 +112,43 @@ def put(backup: Backup, *, send_waiting: bool = False, told: Told = lambda done:
     return 0 if send_waiting else _hold_waiting()
 
 
+def _manifest(data: bytes) -> dict[str, Any]:
+    """Raises archive.Damaged. What a newer InstaMsg wrote may look different."""
+    try:
+        manifest = json.loads(data)
+        is_newer = manifest["format"] > FORMAT
+        if not is_newer:
+            _require_shape(manifest)
+    except (ValueError, RecursionError, TypeError, LookupError, AttributeError):
+        raise archive.Damaged(f"{MANIFEST} is damaged: it does not describe a backup.") from None
+    return manifest
+
+
+def _require_shape(manifest: dict[str, Any]) -> None:
+    database = manifest["database"]
+    texts = [manifest["site"], manifest["made_at"], *database["migrations"], *manifest["settings"]]
+    numbers = [manifest["format"], database["server"], database["tool"]]
+    numbers += database["tables"].values()
+    if (
+        database["kind"] not in DATABASE
+        or not all(isinstance(one, str) for one in texts)
+        or not all(isinstance(one, int) for one in numbers)
+        or not isinstance(manifest["settings"], dict)
+        or not isinstance(manifest["secret"]["needed"], str | None)
+    ):
+        raise ValueError
+
+
 @contextmanager
 def _opened(backup: Backup) -> Iterator[BinaryIO]:
     with backup.path.open("rb") as file:
         if not is_sealed(file):
+            if backup.passphrase is not None:
+                raise RestoreRefused(
+                    f"{backup.path} is not sealed, and a passphrase is set: backups of this site "
+                    "are sealed, so somebody else may have made this one. If you know where it "
+                    "is from, --unsealed restores it."
+                )
             yield file
         elif backup.passphrase is None:
             raise WrongPassphrase("the backup is sealed, and there is no passphrase")

@@ -86,6 +86,10 @@ require_a_fitting_machine() {
 
 # For a first installation: each value that nobody but the operator knows, checked.
 ask_what_is_missing() {
+    if as_owner test -e "$SETTINGS" && ! as_owner test -r "$SETTINGS"; then
+        refuse "The site's user cannot read $SETTINGS. It has to be a file of that user's own, and no" \
+            "link: chown --no-dereference $NAME: $SETTINGS"
+    fi
     if [ -e "$CURRENT" ] && ! is_set SESSION_SECRET; then
         refuse "SESSION_SECRET is not in $SETTINGS any more. A new one would open nothing that is" \
             "stored: bring the old one back (docs/session-secret.md, It is lost)."
@@ -152,7 +156,7 @@ make_user_and_folders() {
 make_own_folder() {
     [ "$(stat --format %U "$2" 2>/dev/null || true)" != "$NAME" ] || return 0
     install --directory --mode "$1" --owner "$NAME" --group "$NAME" "$2"
-    chown --recursive "$NAME:$NAME" "$2" # What the operator laid there beforehand.
+    chown --recursive --no-dereference "$NAME:$NAME" "$2" # What the operator laid there beforehand.
 }
 
 # Adds what is missing; a line that is there stays. Whole or not at all, for the site's eyes only.
@@ -172,18 +176,17 @@ complete_settings() {
     add DATABASE_URL "${DATABASE_URL:-sqlite:///$DATA_FOLDER/instagram_automation.db}"
     add MEDIA_ROOT "$DATA_FOLDER/media"
     [ -n "$lines" ] || return 0
-    new=$(mktemp "$SETTINGS.XXXXXX")
+    new=$(as_owner mktemp "$SETTINGS.XXXXXX")
     {
-        if [ -f "$SETTINGS" ]; then
-            cat "$SETTINGS"
-            [ -z "$(tail --bytes 1 "$SETTINGS")" ] || echo # The end of its last line.
+        if as_owner test -f "$SETTINGS"; then
+            as_owner cat "$SETTINGS"
+            [ -z "$(as_owner tail --bytes 1 "$SETTINGS")" ] || echo # The end of its last line.
         else
             echo "# Made by provision.sh. Every setting is explained in $CURRENT/.env.example."
         fi
         printf '%s' "$lines"
-    } >"$new"
-    chown "$NAME:$NAME" "$new"
-    mv "$new" "$SETTINGS"
+    } | as_owner tee "$new" >/dev/null
+    as_owner mv --no-target-directory "$new" "$SETTINGS"
     changed "Wrote what was missing into $SETTINGS"
 }
 
@@ -345,11 +348,25 @@ END
 
 # There is a line for it, or for the file that holds it.
 is_set() {
-    grep --quiet --no-messages --extended-regexp "^(export )?$1(_FILE)?=" "$SETTINGS"
+    as_owner grep --quiet --no-messages --extended-regexp "^(export )?$1(_FILE)?=" "$SETTINGS"
 }
 
 setting() {
-    if [ -f "$SETTINGS" ]; then sed --silent "s/^\(export \)\?$1=//p" "$SETTINGS" | tail --lines 1; fi
+    if as_owner test -f "$SETTINGS"; then
+        as_owner sed --silent "s/^\(export \)\?$1=//p" "$SETTINGS" | tail --lines 1
+    fi
+}
+
+# as_owner PROGRAM …: as whoever owns the folder of the settings. A link that the site's user laid
+# there would lead root to files of others; that user it leads nowhere new.
+as_owner() {
+    local owner
+    owner=$(stat --format %U "$(dirname "$SETTINGS")" 2>/dev/null || echo root)
+    if [ "$owner" = root ]; then
+        "$@"
+    else
+        runuser -u "$owner" -- env -i PATH="$PATH" LANG=C.UTF-8 "$@"
+    fi
 }
 
 changed() {

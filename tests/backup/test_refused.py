@@ -1,5 +1,6 @@
 """What does not belong here, or is not whole, is refused before anything is touched."""
 
+import io
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import tarfile
 
 import pytest
 
+from messaging import archive
 from tests.rotation.databases import IS_POSTGRES
 from tests.rotation.installation import OLD, OTHER, fingerprint
 
@@ -93,6 +95,36 @@ def test_a_sealed_one_needs_its_passphrase(filled, empty):
     done = empty.restore(flipped, BACKUP_PASSPHRASE=PASSPHRASE)
     is_refused(empty, done, "is damaged", "part")
     flipped.unlink()
+
+
+def test_one_that_is_not_sealed_is_refused_where_backups_are(empty, archive_path):
+    for options in ([], ["--dry-run"]):
+        done = empty.restore(archive_path, *options, BACKUP_PASSPHRASE=PASSPHRASE)
+        is_refused(empty, done, "is not sealed, and a passphrase is set", "--unsealed")
+    done = empty.restore(archive_path, "--unsealed", BACKUP_PASSPHRASE=PASSPHRASE)
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        b"no JSON",
+        b"\xff",
+        b"[]",
+        b"[" * 100_000,
+        b'{"format": 1}',
+        b'{"format": "1"}',
+        b'{"format": NaN}',
+        b'{"format": 1, "database": {"kind": []}}',
+        b" " * 1_000_001,
+    ],
+    ids=["no-json", "no-utf8", "list", "deep", "lacking", "text", "nan", "odd", "huge"],
+)
+def test_what_describes_no_backup_is_refused(empty, tmp_path, manifest):
+    path = tmp_path / "odd.tar"
+    with path.open("wb") as file, archive.Writer(file, 0) as writer:
+        writer.add("manifest.json", io.BytesIO(manifest), len(manifest))
+    is_refused(empty, empty.restore(path, "--dry-run"), "Manifest.json is damaged")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root could do harm here")

@@ -97,9 +97,11 @@ def test_all_services_are_shut_in_alike(unit):
     shut_in = sandbox(unit)
     assert shut_in["ProtectSystem"] == ["strict"]
     assert shut_in["NoNewPrivileges"] == ["yes"]
-    writable = shut_in.pop("ReadWritePaths", [])
-    assert writable == (["/var/backups/insta-messaging"] if "backup" in unit else [])
-    assert shut_in == sandbox(WEB)
+    assert shut_in["IPAddressDeny"] == ["169.254.0.0/16"]
+    assert {"MemoryMax", "TasksMax"} < shut_in.keys()
+    backups = "ReadWritePaths" if "backup" in unit else "InaccessiblePaths"
+    assert shut_in.pop(backups)[0].removeprefix("-") == "/var/backups/insta-messaging"
+    assert shut_in == {k: v for k, v in sandbox(WEB).items() if k != "InaccessiblePaths"}
     assert values(unit, "User") == ["insta-messaging"]
 
 
@@ -116,12 +118,20 @@ def test_a_proxy_lets_the_largest_answer_through(name):
     assert allowed * 1000 * 1000 >= LARGEST_REQUEST
 
 
+def test_a_redirect_leads_to_the_site_whatever_a_client_asked_for():
+    assert re.findall(r"return 301 (\S+);", PROXIES["nginx.conf"]) == [
+        "https://$server_name$request_uri"
+    ]
+
+
 def test_no_container_runs_as_root_or_may_become_it():
     assert re.search(r"^USER (?!0|root)\w+$", CONTAINERFILE, re.M)
     site = COMPOSE["x-site"]
     assert site["read_only"] is True
     assert site["cap_drop"] == ["ALL"]
-    assert site["security_opt"] == ["no-new-privileges:true"]
+    assert "size=" in site["tmpfs"][0]
+    for one in (site, COMPOSE["services"]["db"], COMPOSE["services"]["redis"]):
+        assert one["security_opt"] == ["no-new-privileges:true"]
 
 
 def test_each_secret_of_a_container_is_a_file():

@@ -33,18 +33,23 @@ class Command(RepairCommand):
             help="although no secret here opens its tokens: it is lost",
         )
         parser.add_argument(
+            "--unsealed",
+            action="store_true",
+            help="although it is not sealed and BACKUP_PASSPHRASE is set: you know who made it",
+        )
+        parser.add_argument(
             "--send-waiting",
             action="store_true",
             help="answers that waited are sent: the site has not run since the backup",
         )
         parser.add_argument("--json", action="store_true", help="the result for a program")
 
-    def handle(self, *, file, dry_run, without_secret, send_waiting, **options):
+    def handle(self, *, file, dry_run, without_secret, unsealed, send_waiting, **options):
         self.is_json = options["json"]
         try:
             if not dry_run:
                 require_empty()  # Before the long look at the archive.
-            found = self._checked(file)
+            found = self._checked(file, is_unsealed=unsealed)
             require_fit(found, without_secret=without_secret)
             held = 0
             if not dry_run:
@@ -63,9 +68,12 @@ class Command(RepairCommand):
             raise stop("Interrupted. Nothing was changed.") from None
         self._tell(found, held, dry_run)
 
-    def _checked(self, path):
+    def _checked(self, path, *, is_unsealed):
         try:
-            passphrase = self._passphrase() if restore.needs_passphrase(path) else None
+            if restore.needs_passphrase(path):
+                passphrase = self._passphrase()
+            else:
+                passphrase = None if is_unsealed else settings.BACKUP_PASSPHRASE or None
             size = path.stat().st_size
             with self._meter("Verifying, MB") as told:
                 return restore.check(path, passphrase, lambda n: told(n, size))
