@@ -22,7 +22,8 @@ CONVERSATION_FIELDS = [
 ]  # fmt: skip
 MESSAGE_FIELDS = [
     "mid", "mid_digest", "status", "text", "error", "error_code", "timestamp", "change",
-    "due_at", "lease", "context", "reactions", "edit_number", "edited_at", "unsent_at",
+    "due_at", "lease", "context", "reactions", "quick_replies", "edit_number", "edited_at",
+    "unsent_at",
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
 from accounts.instagram_usage import Usage
@@ -76,11 +77,14 @@ def is_more_due() -> bool:
 
 
 def next_due_at() -> datetime | None:
-    """When the next message that waits for its time comes due, if that is before the sweep."""
+    """When the next message that waits for its time, or its account's, can go, if that is soon."""
     now = timezone.now()
-    soon = Message.objects.filter(status=Status.QUEUED, due_at__range=(now, now + SWEEP))
-    soon = soon.filter(account__in=_accounts(now + SWEEP))
-    return soon.order_by("due_at").values_list("due_at", flat=True).first()
+    paused_until = Coalesce("account__sending_pace__paused_until", "due_at")
+    queued = Message.objects.filter(status=Status.QUEUED, due_at__lte=now + SWEEP)
+    soon = queued.annotate(at=Greatest("due_at", paused_until)).filter(
+        at__range=(now, now + SWEEP), account__in=Account.objects.worth_trying()
+    )
+    return soon.order_by("at").values_list("at", flat=True).first()
 
 
 def due() -> QuerySet[Message]:

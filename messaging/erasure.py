@@ -14,6 +14,7 @@ from .models import (
     DeliveryAttempt,
     EventType,
     InboundEvent,
+    SenderAction,
     WebhookEvent,
 )
 
@@ -30,6 +31,7 @@ def forget_content(mid_digests: Iterable[bytes]) -> None:
     digests = list(mid_digests)
     media.forget(Attachment.objects.filter(message__mid_digest__in=digests))
     _forget_deliveries(digests)
+    SenderAction.objects.filter(message__mid_digest__in=digests).delete()
     events = InboundEvent.objects.filter(
         mid_digest__in=digests, kind__in=[*wire.BRING, wire.Kind.EDIT]
     )

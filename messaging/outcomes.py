@@ -18,7 +18,7 @@ NOT_FOUND = (
 )
 FIELDS = [
     "mid", "mid_digest", "status", "text", "error", "error_code", "timestamp", "change",
-    "due_at", "lease", "reactions", "edit_number", "edited_at", "unsent_at",
+    "due_at", "lease", "reactions", "quick_replies", "edit_number", "edited_at", "unsent_at",
 ]  # fmt: skip
 TOLD_AS = {Status.SENT: crm_events.came, Status.FAILED: crm_events.failed}
 FIRST_LOOK = timedelta(seconds=30)
@@ -105,6 +105,8 @@ def _become(ours: Message, twin: Message, change: int) -> None:
         setattr(ours, name, getattr(twin, name))
     if twin.unsent_at or twin.edited_at:
         ours.text = twin.text
+    if twin.unsent_at:
+        ours.quick_replies = []
     media.forget(twin.attachments.all())
     # What was told of it stays in the log, but for its coming: ours is told under its own id.
     twin.deliveries.exclude(type__in=crm_events.CAME).update(message=ours)

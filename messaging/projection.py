@@ -181,7 +181,7 @@ def _unsend(board: Board, told: Told) -> str:
     if message.unsent_at is None or (is_earlier and not told.event.is_scrubbed):
         message.unsent_at = told.moment
         message.text, message.error = "", ""
-        message.context, message.reactions = {}, {}
+        message.context, message.reactions, message.quick_replies = {}, {}, []
         message.edit_number, message.edited_at = 0, None
         if message.pk is None:
             board.attachments = [one for one in board.attachments if one.message is not message]

@@ -15,7 +15,7 @@ from typing import Self
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import models, transaction
+from django.db import connections, models, transaction
 from django.db.models import F
 from django.utils import timezone
 from huey.contrib.djhuey import HUEY, db_task
@@ -155,6 +155,18 @@ class Drain:
         """Whether somebody asked since this was last said: for work that takes long to end."""
         was_asked, self.is_asked = self.is_asked, False
         return was_asked
+
+    def ask_here(self) -> None:
+        """Have this very process look: for what no other one can know."""
+        self.is_asked = True  # Whoever runs it at this moment sees that before it ends.
+        if not self.running.locked():
+            threading.Thread(target=self._run_here, daemon=True, name=self.name).start()
+
+    def _run_here(self) -> None:
+        try:
+            self.run()
+        finally:
+            connections.close_all()
 
     def start_unless_waiting(self) -> None:
         """Ask a worker to look, if none has been asked who has not begun yet."""

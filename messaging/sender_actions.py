@@ -19,8 +19,8 @@ from accounts.instagram_errors import (
 )
 from accounts.models import Account, TokenUnreadable
 
-from . import budgets, wire
-from .models import Conversation, Message, SenderAction
+from . import budgets, crm_events, wire
+from .models import Conversation, EventType, Message, SenderAction
 from .outbox import Reason, ReplyRefused, check_account
 from .queues import Drain
 
@@ -150,6 +150,9 @@ def _show_reaction(action: SenderAction) -> None:
     message.reactions[own] = {"emoji": action.emoji, "at": at}
     message.change = change
     message.save(update_fields=["reactions", "change"])
+    # No webhook tells of our own reactions (3.9).
+    told = {"reaction": {"emoji": action.emoji, "by": "account"}}
+    crm_events.tell([crm_events.News(EventType.REACTION, action.conversation, message, more=told)])
 
 
 def _not_done(action: SenderAction, why: str) -> None:

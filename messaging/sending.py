@@ -65,17 +65,13 @@ def send() -> int:
     """Send what is due, as fast as Instagram allows; returns how many messages were tried.
 
     This thread alone writes; the others wait for Instagram. A call may outlast the turn: a slow
-    one holds up nobody else.
+    one holds up nobody else, and when it ends this process takes another turn.
     """
     _stop_waiting_for_answers()
     until, count = time.monotonic() + TURN, 0
     try:
         while time.monotonic() < until:
-            for message, client in _begin():
-                call = partial(client.send, message.conversation.igsid, _body(message))
-                has_files = bool(message.attachments.all())
-                _under_way[_threads.submit(call, has_files=has_files)] = message, client
-                count += 1
+            count += _begin()
             if _under_way:
                 wait(_under_way, timeout=0.1, return_when=FIRST_COMPLETED)
                 rest()  # Others end meanwhile, and are written down together.
@@ -85,11 +81,11 @@ def send() -> int:
             else:
                 if moment := budgets.next_due_at():
                     send.start_at(moment)
-                break
+                return count
     except Exception:
         _settle_all()  # Nobody may look again before their leases end.
         raise
-    return count + len(_under_way)
+    return count or 1
 
 
 @atexit.register
@@ -111,18 +107,37 @@ def go_on(account: Account, **signal: object) -> None:
     send.hint()
 
 
-def _begin() -> list[tuple[Message, InstagramClient]]:
-    """Messages that are to be sent now, each with the account's client."""
-    begun, busy = [], Counter(message.account_id for message, _ in _under_way.values())
-    for message in budgets.claim(SIDE_BY_SIDE - busy.total(), busy):
-        if too_late := _too_late(message):
-            outcomes.failed(message, too_late)
-            continue
+def _begin() -> int:
+    """Begin the calls for messages that are to be sent now; returns how many messages there were.
+
+    Whatever goes wrong with one before its call, it was not sent.
+    """
+    busy = Counter(message.account_id for message, _ in _under_way.values())
+    claimed = budgets.claim(SIDE_BY_SIDE - busy.total(), busy)
+    for message in claimed:
         try:
-            begun.append((message, message.account.client()))
-        except TokenUnreadable as exc:
-            outcomes.requeue(message, timedelta(seconds=60), f"Waiting: {exc}")
-    return begun
+            _call(message)
+        except Exception:
+            logger.exception("message %s: not sent yet", message.public_id)
+            why = "Trying again: this site had a fault."
+            _insist(partial(outcomes.requeue, message, _back_off(message), why))
+    return len(claimed)
+
+
+def _call(message: Message) -> None:
+    if too_late := _too_late(message):
+        outcomes.failed(message, too_late)
+        return
+    try:
+        client = message.account.client()
+    except TokenUnreadable as exc:
+        outcomes.requeue(message, timedelta(seconds=60), f"Waiting: {exc}")
+        return
+    igsid, body = message.conversation.igsid, _body(message)
+    has_files = bool(message.attachments.all())
+    call = _threads.submit(client.send, igsid, body, has_files=has_files)
+    _under_way[call] = message, client
+    call.add_done_callback(lambda _: send.ask_here())
 
 
 def _too_late(message: Message) -> str:
@@ -172,21 +187,29 @@ def _insist(record: Callable[[], None]) -> None:
     record()
 
 
-@transaction.atomic
 def _record(done: list[Done]) -> None:
-    Conversation.objects.lock(one.message.conversation_id for one in done)
-    sent = [one for one in done if one.call.exception() is None]
-    outcomes.sent([(one.message, one.call.result()) for one in sent])
-    for one in done:
-        if (exc := one.call.exception()) is None:
-            if one.message.account.problem:
-                one.message.account.clear_problem()
-        elif isinstance(exc, InstagramError):
-            _not_sent(one.message, one.message.account, exc)
-        else:
-            raise exc
-        budgets.note(one.message.account, one.client.usage)
-    Tally.objects.add("send", Counter(_answer(one) for one in done))
+    with transaction.atomic():
+        Conversation.objects.lock(one.message.conversation_id for one in done)
+        sent = [one for one in done if one.call.exception() is None]
+        outcomes.sent([(one.message, one.call.result()) for one in sent])
+        for one in done:
+            if (exc := one.call.exception()) is None:
+                if one.message.account.problem:
+                    one.message.account.clear_problem()
+            elif isinstance(exc, InstagramError):
+                _not_sent(one.message, one.message.account, exc)
+            else:
+                raise exc
+        Tally.objects.add("send", Counter(_answer(one) for one in done))
+    for one in done:  # Afterwards: who claims locks the pace before the conversations.
+        _heed_limits(one)
+
+
+def _heed_limits(one: Done) -> None:
+    exc = one.call.exception()
+    if isinstance(exc, RateLimited | Withheld):
+        budgets.pause(one.message.account, exc.wait)
+    budgets.note(one.message.account, one.client.usage)
 
 
 def _answer(one: Done) -> str:
@@ -206,7 +229,6 @@ def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:
         case NotSent():
             outcomes.requeue(message, _back_off(message), f"Trying again: {exc}")
         case RateLimited():
-            budgets.pause(account, exc.wait)
             delay = max(_back_off(message), exc.wait)
             outcomes.requeue(message, delay, f"Trying again: {exc}", exc.number)
         case Passing() if _tries(message, exc) < exc.tries:
@@ -217,7 +239,6 @@ def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:
             account.note_problem(
                 Account.Problem.REVOKED if is_dead else Account.Problem.HELD, str(exc)
             )
-            budgets.pause(account, exc.wait)
             outcomes.requeue(message, timedelta(), f"Waiting: {exc}", exc.number)
         case _:
             outcomes.failed(message, str(exc), exc.number)

@@ -15,7 +15,7 @@ from accounts import connecting
 from accounts.models import Account, Membership, Role, User
 from crypto import workers
 from instamsg.sandbox.server import Sandbox
-from messaging import history, sightings, tasks
+from messaging import history, queues, sightings, tasks
 from messaging.models import Conversation
 
 from . import environment
@@ -49,6 +49,12 @@ def a_worker_was_seen(monkeypatch):
 @pytest.fixture(autouse=True)
 def nothing_was_sighted():
     sightings.forget()
+
+
+@pytest.fixture(autouse=True)
+def nobody_works_unasked(monkeypatch):
+    """In memory a database has no second thread: what tests wait for, they let be done."""
+    monkeypatch.setattr(queues.Drain, "ask_here", lambda drain: None)
 
 
 @pytest.fixture

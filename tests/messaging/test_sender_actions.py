@@ -1,5 +1,6 @@
 """Reactions of the account, its typing, and that it has read."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -7,8 +8,10 @@ from django.utils import timezone
 
 from accounts.models import Account
 from messaging import outbox, sender_actions
-from messaging.models import Message, SenderAction, SendingPace
+from messaging.models import Delivery, Message, SenderAction, SendingPace
 from tests.conftest import work
+
+from .forwards import endpoint_to
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,6 +50,13 @@ def act(**changes):
 
 
 class TestReactions:
+    def test_crms_are_told_since_no_webhook_tells_of_our_own(self, question, receiver):
+        endpoint_to(question.account, receiver, ["message.reaction"])
+        sender_actions.react(question, "👍")
+        work()
+        told = json.loads(bytes(Delivery.objects.get().body))["data"]
+        assert told["reaction"] == {"emoji": "👍", "by": "account"}
+
     def test_it_is_told_to_instagram_and_shown(self, instagram, question, client, user):
         before = question.conversation.change
         sender_actions.react(question, "👍")

@@ -9,13 +9,16 @@ from django.utils import timezone
 from accounts import connecting
 from accounts.models import Account
 from crypto.keyring import KeyRing
-from messaging import budgets, inbound, outbox, outcomes, sending
-from messaging.models import Conversation, Message, WebhookEvent
+from messaging import budgets, inbound, outbox, outcomes, queues, sending
+from messaging.models import Conversation, Message, SendingPace, WebhookEvent
 from tests.conftest import work
+from tests.running_site import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Status = Message.Status
+
+ASK_HERE = queues.Drain.ask_here
 
 
 def echo_of(conversation, mid, text, moment=None):
@@ -573,3 +576,66 @@ class TestToldBeforeOurMidIsKnown:
         inbound.process.run()
         found = dict(Message.objects.filter(direction="out").values_list("mid", "is_from_here"))
         assert found == {"mid-phone": False, "mid-1": True}
+
+
+def test_a_fault_of_ours_before_the_call_sends_nothing_and_the_others_go_out(
+    instagram, open_conversation, connected, monkeypatch
+):
+    faults = iter([OperationalError("database is locked")])
+    ready = sending._body
+
+    def busy(message):
+        if error := next(faults, None):
+            raise error
+        return ready(message)
+
+    monkeypatch.setattr(sending, "_body", busy)
+    first = outbox.queue_reply(open_conversation, "later")
+    work()
+    first.refresh_from_db()
+    assert (first.status, instagram.sent_by_api()) == (Status.QUEUED, [])
+    assert "a fault" in first.error
+    due_now()
+    work()
+    assert instagram.sent_by_api() == ["later"]
+
+
+def test_an_answer_that_comes_after_the_turn_is_written_down_without_being_asked_for(
+    instagram, open_conversation, monkeypatch
+):
+    monkeypatch.setattr(sending, "TURN", 0.1)
+    monkeypatch.setattr(queues, "TURN", 0)
+    monkeypatch.setattr(queues.Drain, "ask_here", ASK_HERE)
+    monkeypatch.setattr(sending.send, "start_unless_waiting", lambda: None)
+    instagram.control("faults", endpoint="messages", latency=0.8, times=1)
+    message = outbox.queue_reply(open_conversation, "slowly")
+    sending.send.run()
+    message.refresh_from_db()
+    assert message.status == Status.SENDING
+    eventually(lambda: Message.objects.get(pk=message.pk).status == Status.SENT, 10)
+
+
+def test_the_end_of_an_accounts_pause_is_known_before_the_sweep(open_conversation, connected):
+    outbox.queue_reply(open_conversation, "soon")
+    SendingPace.objects.create(account=connected)
+    budgets.pause(connected, timedelta(seconds=20))
+    at = budgets.next_due_at()
+    assert timedelta(seconds=15) < at - timezone.now() <= timedelta(seconds=20)
+
+
+def test_nothing_of_a_taken_back_answer_stays_not_even_what_it_offered_to_tap(
+    instagram, open_conversation, post_webhook
+):
+    choices = [{"title": "Red", "payload": "RED"}]
+    message = outbox.queue_reply(open_conversation, "Which one?", quick_replies=choices)
+    work()
+    message.refresh_from_db()
+    event = echo_of(open_conversation, message.mid, None)
+    event["entry"][0]["messaging"][0]["message"] = {
+        "mid": message.mid, "is_deleted": True, "is_echo": True,
+    }  # fmt: skip
+    post_webhook(event)
+    work()
+    message.refresh_from_db()
+    assert message.unsent_at
+    assert (message.text, message.quick_replies) == ("", [])
