@@ -360,12 +360,13 @@ setting() {
 # as_owner PROGRAM …: as whoever owns the folder of the settings. A link that the site's user laid
 # there would lead root to files of others; that user it leads nowhere new.
 as_owner() {
-    local owner
-    owner=$(stat --format %U "$(dirname "$SETTINGS")" 2>/dev/null || echo root)
-    if [ "$owner" = root ]; then
+    local ids user group
+    ids=$(stat --format "%u %g" "$(dirname "$SETTINGS")" 2>/dev/null || echo 0 0)
+    read -r user group <<<"$ids" # Numbers: the user may have been deleted.
+    if [ "$user" = 0 ]; then
         "$@"
     else
-        runuser -u "$owner" -- env -i PATH="$PATH" LANG=C.UTF-8 "$@"
+        setpriv --reuid "$user" --regid "$group" --clear-groups env -i PATH="$PATH" LANG=C.UTF-8 "$@"
     fi
 }
 

@@ -12,7 +12,7 @@ import pytest
 PROVISION = Path(__file__).resolve().parents[2] / "scripts" / "linux" / "provision.sh"
 
 pytestmark = pytest.mark.skipif(
-    os.name == "nt" or os.geteuid() != 0 or not shutil.which("runuser"), reason="takes root"
+    os.name == "nt" or os.geteuid() != 0 or not shutil.which("setpriv"), reason="takes root"
 )
 
 
@@ -90,3 +90,10 @@ def test_settings_that_the_site_cannot_read_are_said_to_be_so(settings):
     done = run(settings, "ask_what_is_missing")
     assert done.returncode == 1
     assert "cannot read" in done.stderr
+
+
+def test_settings_of_a_user_who_was_deleted_are_still_read(settings):
+    settings.write_text("PORT=8100\n")
+    for path in (settings, settings.parent):
+        os.chown(path, 54321, 54321)
+    assert run(settings, "setting PORT").stdout == "8100\n"
