@@ -1,12 +1,14 @@
 """The API's manners and its accounts: who is let in, what a refusal looks like."""
 
 import json
+import time
 from datetime import timedelta
 
 import pytest
 from django.contrib.sessions.models import Session
 from django.core.exceptions import RequestDataTooBig
 from django.db import OperationalError
+from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
 
@@ -232,6 +234,25 @@ class TestShape:
     def test_a_body_that_is_too_large(self, ask, settings):
         settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
         assert_problem(ask("post", "/api-keys", {"name": "x" * 100}), 413)
+
+    def test_json_above_1_mb(self, ask):
+        assert_problem(ask("post", "/api-keys", {"name": "x" * 1_000_000}), 422)
+        assert_problem(ask("post", "/api-keys", {"name": "x" * 1_100_000}), 413)
+
+    @pytest.mark.parametrize("path", ["/auth/session", "/auth/token"])
+    def test_json_above_16_kb_of_who_is_not_known_yet(self, ask, user, path):
+        assert_problem(ask("post", path, LOGIN | {"more": "x" * 15_000}, headers={}), 422)
+        assert_problem(ask("post", path, LOGIN | {"more": "x" * 17_000}, headers={}), 413)
+
+    def test_what_says_that_it_is_too_large_is_not_read(self, ask, db, monkeypatch):
+        monkeypatch.setattr(HttpRequest, "body", property(lambda self: pytest.fail("read")))
+        assert_problem(ask("post", "/auth/token", {"more": "x" * 17_000}, headers={}), 413)
+
+    def test_json_that_nests_costs_no_more_than_flat_json(self, ask):
+        deep = json.loads("[" * 500 + '"",' * 4_000 + '""' + "]" * 500)
+        wide, seconds = [[deep]] * 40, time.thread_time()
+        assert_problem(ask("post", "/api-keys", wide), 422)
+        assert time.thread_time() - seconds < 1
 
     @pytest.mark.parametrize(
         ("failure", "status"),
