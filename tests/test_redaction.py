@@ -468,8 +468,8 @@ def test_links_that_let_somebody_in_do_not_get_into_that_page(configure, setting
     configure()
     settings.DEBUG = True
     secret = "x9" * 20
-    for path in ("accounts/invitations", "media/offered"):
-        page = Client().get("/nowhere", {"next": f"/{path}/{secret}"})
+    for place in ("accounts/invitations", "media/offered"):
+        page = Client().get("/nowhere", {"next": f"/{place}/{secret}"})
         assert leaked(page.text, secret) == []
 
 
