@@ -7,7 +7,7 @@ from django.shortcuts import get_object_or_404
 from ninja import Field, Router, Schema
 
 from . import api_keys, connecting, deletion, problems, sessions
-from .api_access import access, open_to_all
+from .api_access import access, open_to_all, refusals
 from .api_bodies import Input, Text
 from .api_login import user_by_password
 from .models import Account, Role, Scope
@@ -87,12 +87,13 @@ def session(request, payload: Login):
     response=Token,
     operation_id="make_API_key_by_password",
     tags=["auth"],
-    **open_to_all(problems.UNAUTHENTICATED, problems.TOO_MANY_REQUESTS),
+    **open_to_all(problems.UNAUTHENTICATED, problems.TOO_MANY_KEYS, problems.TOO_MANY_REQUESTS),
 )
 def token(request, payload: Login):
     """Make an API key that reads and sends, for 30 days."""
     user = user_by_password(request, payload.username, payload.password)
-    key, secret = api_keys.make(user, "Made by password")
+    with refusals():
+        key, secret = api_keys.make(user, "Made by password")
     return {"api_key": secret, "expires_at": key.expires_at}
 
 

@@ -4,7 +4,8 @@ An `Authorization` header, when there is one, decides alone: a wrong one beside 
 401.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.conf import settings
@@ -47,10 +48,8 @@ class BearerAuth(AuthBase):
         return admit(request, user)
 
     def _by_key(self, request: HttpRequest, secret: str) -> User:
-        try:
+        with refusals():
             key = api_keys.find(secret)
-        except api_keys.KeyRefused as exc:
-            raise _unauthenticated(exc.reason, str(exc)) from None
         user = key.user
         if key.is_limited:
             user.only_accounts = frozenset(key.accounts.values_list("pk", flat=True))
@@ -98,19 +97,33 @@ def open_to_all(*kinds: Kind) -> dict[str, Any]:
 
 
 def caller(request: HttpRequest) -> str:
-    """Names whose counters and Idempotency-Keys these are: the API key's, or the user's."""
+    """Names whose Idempotency-Keys these are: the API key's, or the user's."""
     key: ApiKey | None = request.api_key
     return f"key:{key.pk}" if key else f"user:{request.user.pk}"
 
 
 def admit(request: HttpRequest, user: User, key: ApiKey | None = None) -> User:
-    """Let `user` in, and count the request. Raises Problem above the limit."""
+    """Let `user` in, and count the request. Raises Problem above the limit.
+
+    All keys of a user count together: another key is no way around the limit.
+    """
     request.user, request.api_key = user, key
     try:
-        answer_headers(request).update(rate_limits.count(caller(request)))
+        answer_headers(request).update(rate_limits.count(f"user:{user.pk}"))
     except rate_limits.LimitReached as exc:
         raise Problem(problems.TOO_MANY_REQUESTS, str(exc), headers=exc.headers) from None
     return user
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Answers what `api_keys` raises with problems."""
+    try:
+        yield
+    except api_keys.KeyRefused as exc:
+        raise _unauthenticated(exc.reason, str(exc)) from None
+    except api_keys.TooManyKeys as exc:
+        raise Problem(problems.TOO_MANY_KEYS, str(exc)) from None
 
 
 def _unauthenticated(reason: str, detail: str) -> Problem:

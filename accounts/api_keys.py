@@ -28,6 +28,14 @@ FOR_PASSWORD = (Scope.READ, Scope.SEND)
 """What a key may do that was made by user name and password."""
 
 
+MOST = 50
+"""Working keys of one user: more than that, nobody looks after."""
+
+
+class TooManyKeys(Exception):
+    """The user has as many working keys as one may have; the text says what to do."""
+
+
 class KeyRefused(Exception):
     """The key opens nothing; the text says why, and `reason` says it to a program."""
 
@@ -43,13 +51,21 @@ def make(
     scopes: Iterable[str] = FOR_PASSWORD,
     accounts: Iterable[Account] | None = None,
     lifetime: timedelta = LIFETIME,
+    made_by: ApiKey | None = None,
 ) -> tuple[ApiKey, str]:
     """A new row and the key itself, which nobody can see again.
 
-    It reaches `accounts`, or whatever the user belongs to when that is None.
+    It reaches `accounts`, or whatever the user belongs to when that is None. What the key
+    `made_by` makes ends with it at the latest. Raises TooManyKeys; KeyRefused when `made_by` has
+    been revoked meanwhile.
     """
     secret = _new_secret()
+    expires_at = timezone.now() + lifetime
     with transaction.atomic():
+        _check_number(user)
+        if made_by:
+            _check_maker(made_by)
+            expires_at = min(expires_at, made_by.expires_at)
         key = ApiKey.objects.create(
             user=user,
             name=name,
@@ -57,7 +73,8 @@ def make(
             beginning=secret[: len(PREFIX) + 4],
             scopes=[scope.value for scope in Scope if scope in set(scopes)],
             is_limited=accounts is not None,
-            expires_at=timezone.now() + lifetime,
+            made_by=made_by,
+            expires_at=expires_at,
         )
         key.accounts.set(accounts or [])
         audit.api_key_made(key)
@@ -65,13 +82,15 @@ def make(
 
 
 def revoke(key: ApiKey) -> bool:
-    """End the key now. False when it was revoked before."""
+    """End the key now, and all that it made. False when it was revoked before."""
     with transaction.atomic():
         now = timezone.now()
         if not ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=now):
             return False
         key.revoked_at = now
         audit.api_key_revoked(key)
+        for made in key.made.select_related("user"):
+            revoke(made)
     return True
 
 
@@ -91,6 +110,21 @@ def find(secret: str) -> ApiKey:
     if not key.user.is_active:
         raise KeyRefused("deactivated", "The user whose API key this is was deactivated.")
     return key
+
+
+def _check_number(user: User) -> None:
+    """Locks the user, so that no two requests count at once."""
+    User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    if ApiKey.objects.filter(user=user).working().count() >= MOST:
+        name = user.get_username()
+        text = f"{name} has {MOST} API keys that work. Revoke those that nothing uses any more."
+        raise TooManyKeys(text)
+
+
+def _check_maker(key: ApiKey) -> None:
+    """Locks it: who revokes it either waits, and finds the new key, or was here before."""
+    if ApiKey.objects.select_for_update(no_key=True).get(pk=key.pk).revoked_at:
+        raise KeyRefused("revoked", "The API key was revoked meanwhile.")
 
 
 def _look_up(secret: str) -> ApiKey | None:

@@ -1,6 +1,7 @@
 """What every answer of the API has, whoever made it: a shape when it fails, and its headers."""
 
 import hashlib
+import sys
 
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
@@ -9,6 +10,13 @@ from django.utils.http import quote_etag
 from . import problems
 
 PREFIX = "/api/"
+OPEN_PREFIX = "/api/v1/auth/"
+"""Of the operations whose callers nobody knows yet."""
+
+KB = 1024
+LARGEST = 1024 * KB
+LARGEST_OPEN = 16 * KB
+FILES = "multipart/form-data"
 
 
 class ApiMiddleware:
@@ -22,6 +30,9 @@ class ApiMiddleware:
             return self.get_response(request)
         if _has_nul(request):
             response = problems.Problem(problems.MALFORMED, "It contains a NUL.").response(request)
+        elif (length := _body_length(request)) > (limit := _largest_body(request)):
+            text = f"The body has {length:,} bytes; {limit:,} are taken here."
+            response = problems.Problem(problems.TOO_LARGE, text).response(request)
         else:
             response = self.get_response(request)
         if response.status_code >= 400:
@@ -44,6 +55,23 @@ def answer_headers(request: HttpRequest) -> dict[str, str]:
 def _has_nul(request: HttpRequest) -> bool:
     """PostgreSQL takes none, and no name of ours has one."""
     return "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", "")
+
+
+def _body_length(request: HttpRequest) -> int:
+    """As it is told: Django reads no more than that, and nothing when it is not told."""
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return 0
+
+
+def _largest_body(request: HttpRequest) -> int:
+    """Here, before anything is read: ninja reads a body before its parser is asked."""
+    if request.path_info.startswith(OPEN_PREFIX):
+        return LARGEST_OPEN
+    if request.content_type == FILES:  # These are counted while they come.
+        return sys.maxsize
+    return LARGEST
 
 
 def _in_shape(request: HttpRequest, response: HttpResponse) -> HttpResponse:

@@ -6,7 +6,7 @@ from django.shortcuts import get_object_or_404
 from ninja import Field, Query, Router, Schema, Status
 
 from . import api_keys, paging, problems
-from .api_access import access
+from .api_access import access, refusals
 from .api_bodies import Input
 from .api_middleware import answer_headers
 from .models import Account, ApiKey, Scope
@@ -71,10 +71,12 @@ def keys(request, wanted: Query[paging.PageQuery]):
     "/api-keys",
     response={201: MadeKey},
     operation_id="make_api_key",
-    **access(Scope.MANAGE, problems.NOT_FOUND),
+    **access(Scope.MANAGE, problems.NOT_FOUND, problems.TOO_MANY_KEYS),
 )
 def make_key(request, payload: NewKey):
     """Make a key. It may do no more than you may now, and reaches no account that is not yours.
+
+    One that is made with an API key ends when that one expires or is revoked.
 
     An Idempotency-Key is not taken: the answer, with the key in it, would have to be kept.
     """
@@ -85,13 +87,16 @@ def make_key(request, payload: NewKey):
     if caller and (lacking := [s for s in payload.scopes if s not in caller.scopes]):
         text = f"Your own API key lacks the scope {lacking[0].value}."
         raise Problem(problems.FORBIDDEN, text, scope=lacking[0].value)
-    key, secret = api_keys.make(
-        request.user,
-        payload.name,
-        scopes=payload.scopes,
-        accounts=_reached(request, payload.account_ids),
-        lifetime=timedelta(days=payload.expires_in_days),
-    )
+    accounts = _reached(request, payload.account_ids)
+    with refusals():
+        key, secret = api_keys.make(
+            request.user,
+            payload.name,
+            scopes=payload.scopes,
+            accounts=accounts,
+            lifetime=timedelta(days=payload.expires_in_days),
+            made_by=caller,
+        )
     key.api_key = secret
     answer_headers(request)["Location"] = f"{request.path}/{key.pk}"
     return Status(201, key)
@@ -114,7 +119,10 @@ def key(request, key_id: int):
     **access(Scope.MANAGE),
 )
 def revoke_key(request, key_id: int):
-    """Revoke the key: from now on it opens nothing. Once more does nothing."""
+    """Revoke the key: from now on it opens nothing, nor does what was made with it.
+
+    Once more does nothing.
+    """
     api_keys.revoke(get_object_or_404(ApiKey.objects.for_user(request.user), pk=key_id))
     return Status(204, None)
 

@@ -20,8 +20,12 @@ SHOWN = 100
 def keys(request):
     form = ApiKeyForm(request.user, request.POST or None)
     if form.is_valid():
-        key, secret = form.make()
-        return render(request, "accounts/api_key_made.html", {"key": key, "secret": secret})
+        try:
+            key, secret = form.make()
+        except api_keys.TooManyKeys as exc:
+            form.add_error("name", str(exc))
+        else:
+            return render(request, "accounts/api_key_made.html", {"key": key, "secret": secret})
     rows = ApiKey.objects.for_user(request.user).prefetch_related("accounts")
     found = sorted(rows[:SHOWN], key=lambda key: not key.is_working)
     return render(

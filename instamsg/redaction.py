@@ -69,6 +69,11 @@ PATTERNS = [
             rf"(?:[\w.~%-]{{40,}}|(?!{IDENTIFIER})[\w.~%-]{{20,}})",
         ),
         ("invitations", rf"({SLASH}accounts{SLASH}invitations{SLASH})[\w-]{{16,}}"),
+        # Under which Instagram fetches a file, without a login, while it is being sent.
+        (
+            "offered",
+            rf"({SLASH}media{SLASH}offered{SLASH})(?:[\w-]|:|%(?:25)*3[Aa]){{16,}}",
+        ),
         ("password", rf"({SLASH}password{SLASH}reset{SLASH}[\w-]+{SLASH})[\w-]{{16,}}"),
         ("://", r"(://[^\s/:@\"']*:)[^\s/@]+(?=@)"),  # The password in a database's URL.
         # Access tokens (a name in capitals may begin like one), JWTs, authorization codes; API

@@ -147,6 +147,9 @@ def keep(files: Sequence[UploadedFile]) -> Iterator[Kept]:
     if not files:
         yield Kept([], [])
         return
+    if len(files) > uploads.MOST_FILES:
+        text = f"At most {uploads.MOST_FILES} files go at once; these are {len(files)}."
+        raise ReplyRefused(Reason.FILE, text)
     try:
         checked = [uploads.check(file) for file in files]
     except uploads.NotTaken as exc:

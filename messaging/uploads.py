@@ -26,8 +26,13 @@ TAKEN = {
     "audio": ({"audio/aac", "audio/mp4", "audio/wav"}, 25 * MB),
     "file": ({"application/pdf"}, 25 * MB),
 }
-IMAGES_AT_ONCE = 10
-LARGEST_REQUEST = IMAGES_AT_ONCE * 8 * MB + MB
+MOST_FILES = 10
+"""In one request; Instagram takes as many images in one message."""
+
+LARGEST_REQUEST = MOST_FILES * 8 * MB + MB
+LARGEST_WITHOUT_FILES = MB
+TAKE_FILES = {"reply", "api:send"}
+"""The names of the paths to which files are sent."""
 
 OFFERED_FOR = timedelta(hours=1)
 """Instagram fetches a file while it is being sent; nobody else is told of the address."""
@@ -88,8 +93,7 @@ def grouped(files: Iterable[Checked]) -> list[list[Checked]]:
     groups = []
     for kind, run in groupby(files, key=lambda one: one.kind):
         run = list(run)
-        size = IMAGES_AT_ONCE if kind == "image" else 1
-        groups += [run[n : n + size] for n in range(0, len(run), size)]
+        groups += [run] if kind == "image" else [[one] for one in run]
     return groups
 
 
@@ -110,15 +114,21 @@ def offered(token: str) -> Attachment | None:
 
 
 class LimitedUpload(FileUploadHandler):
-    """Ends an upload that is larger than any message may be."""
+    """Ends an upload that is larger than any message may be, or than any form without files
+    where none are taken, or from people whom nobody knows."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.received = 0
 
+    def handle_raw_input(self, *args, **kwargs):
+        path = self.request.resolver_match
+        takes_files = path and path.view_name in TAKE_FILES and self.request.user.is_authenticated
+        self.limit = LARGEST_REQUEST if takes_files else LARGEST_WITHOUT_FILES
+
     def receive_data_chunk(self, raw_data, start):
         self.received += len(raw_data)
-        if self.received > LARGEST_REQUEST:
+        if self.received > self.limit:
             raise RequestDataTooBig("The files are too large.")
         return raw_data
 

@@ -468,8 +468,9 @@ def test_links_that_let_somebody_in_do_not_get_into_that_page(configure, setting
     configure()
     settings.DEBUG = True
     secret = "x9" * 20
-    page = Client().get("/nowhere", {"next": f"/accounts/invitations/{secret}"})
-    assert leaked(page.text, secret) == []
+    for place in ("accounts/invitations", "media/offered"):
+        page = Client().get("/nowhere", {"next": f"/{place}/{secret}"})
+        assert leaked(page.text, secret) == []
 
 
 def test_the_pages_of_a_site_in_production_are_not_searched(settings):
@@ -489,6 +490,15 @@ def test_the_pages_of_a_site_in_production_are_not_searched(settings):
         ("sent Bearer abcdefgh0123 to x", "sent Bearer [REDACTED] to x"),
         ("redis://:ab@x:1/0 is down", "redis://:[REDACTED]@x:1/0 is down"),
         ("GET /password/reset/Mg/c1x-0123456789abcdef", "GET /password/reset/Mg/[REDACTED]"),
+        ("GET /media/offered/c0ffee-12:1abcde:Xy_z-9 HTTP", "GET /media/offered/[REDACTED] HTTP"),
+        (
+            "/login?next=%2Fmedia%2Foffered%2Fc0ffee-12%3A1abc%3AXyz",
+            "/login?next=%2Fmedia%2Foffered%2F[REDACTED]",
+        ),
+        (
+            "pictures are offered under /media/offered/ for",
+            "pictures are offered under /media/offered/ for",
+        ),
         ("no\nLINE 1: VALUES ('hello')\n  ^", "no\nLINE 1: [REDACTED]\n  ^"),
         ("no\nDETAIL:  Key (text)=(hello).\nx", "no\nDETAIL: [REDACTED]\nx"),
         (r"DataError('no\nLINE 1: (hello)\n ^')", r"DataError('no\nLINE 1: [REDACTED]\n ^')"),

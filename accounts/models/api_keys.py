@@ -42,6 +42,10 @@ class ApiKey(models.Model):
         default=False, help_text="To the chosen accounts; else it reaches all of the user's."
     )
     accounts = models.ManyToManyField(Account, blank=True, related_name="+")
+    made_by = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, editable=False, related_name="made",
+        help_text="The key that made it, and with which it ends.",
+    )  # fmt: skip
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
     last_used_at = models.DateTimeField(null=True, editable=False)

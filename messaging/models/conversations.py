@@ -61,7 +61,11 @@ class ConversationQuerySet(WritingQuerySet):
                 COALESCE(SUM(CASE WHEN last_inbound_change > read_change THEN 1 ELSE 0 END), 0)
             FROM conversations
             WHERE last_message_at IS NOT NULL AND (%s = '' OR account_id = %s)
-                AND account_id IN (SELECT account_id FROM memberships WHERE user_id = %s)
+                AND account_id IN (
+                    SELECT accounts.id FROM memberships
+                    JOIN accounts ON accounts.id = account_id AND deletion_id IS NULL
+                    WHERE user_id = %s
+                )
         """
         with connection.cursor() as cursor:
             cursor.execute(sql, [account, account, user.pk])

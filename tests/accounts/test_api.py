@@ -1,12 +1,14 @@
 """The API's manners and its accounts: who is let in, what a refusal looks like."""
 
 import json
+import time
 from datetime import timedelta
 
 import pytest
 from django.contrib.sessions.models import Session
 from django.core.exceptions import RequestDataTooBig
 from django.db import OperationalError
+from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
 
@@ -233,6 +235,25 @@ class TestShape:
         settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
         assert_problem(ask("post", "/api-keys", {"name": "x" * 100}), 413)
 
+    def test_json_above_1_mb(self, ask):
+        assert_problem(ask("post", "/api-keys", {"name": "x" * 1_000_000}), 422)
+        assert_problem(ask("post", "/api-keys", {"name": "x" * 1_100_000}), 413)
+
+    @pytest.mark.parametrize("path", ["/auth/session", "/auth/token"])
+    def test_json_above_16_kb_of_who_is_not_known_yet(self, ask, user, path):
+        assert_problem(ask("post", path, LOGIN | {"more": "x" * 15_000}, headers={}), 422)
+        assert_problem(ask("post", path, LOGIN | {"more": "x" * 17_000}, headers={}), 413)
+
+    def test_what_says_that_it_is_too_large_is_not_read(self, ask, db, monkeypatch):
+        monkeypatch.setattr(HttpRequest, "body", property(lambda self: pytest.fail("read")))
+        assert_problem(ask("post", "/auth/token", {"more": "x" * 17_000}, headers={}), 413)
+
+    def test_json_that_nests_costs_no_more_than_flat_json(self, ask):
+        deep = json.loads("[" * 500 + '"",' * 4_000 + '""' + "]" * 500)
+        wide, seconds = [[deep]] * 40, time.thread_time()
+        assert_problem(ask("post", "/api-keys", wide), 422)
+        assert time.thread_time() - seconds < 1
+
     @pytest.mark.parametrize(
         ("failure", "status"),
         [
@@ -304,11 +325,13 @@ class TestLimits:
         assert refused.headers["Retry-After"] == "43"
         assert refused.headers["RateLimit"] == '"requests";r=0;t=43'
 
-    def test_each_key_has_its_own(self, ask, user, client):
+    def test_another_key_of_the_same_user_is_no_way_around_it(self, ask, user, client, stranger):
         for _ in range(3):
             ask("get", "/accounts")
-        _, other = api_keys.make(user, "Another")
-        assert client.get(f"{V1}/accounts", headers=bearer(other)).status_code == 200
+        _, another = api_keys.make(user, "Another")
+        assert_problem(client.get(f"{V1}/accounts", headers=bearer(another)), 429)
+        _, others = api_keys.make(stranger, "CRM")
+        assert client.get(f"{V1}/accounts", headers=bearer(others)).status_code == 200
 
     def test_the_next_minute_is_a_new_one(self, ask, monkeypatch):
         for _ in range(3):
@@ -425,6 +448,44 @@ class TestKeys:
             f"{V1}/api-keys", body, content_type="application/json", headers=bearer(secret)
         )
         assert assert_problem(response, 403)["scope"] == "send"
+
+    def test_what_a_key_makes_ends_when_that_expires(self, ask, key):
+        maker = api_keys.find(key)
+        made = ask("post", "/api-keys", {"name": "Bot", "expires_in_days": 365}).json()
+        assert ApiKey.objects.get(pk=made["id"]).expires_at == maker.expires_at
+        soon = ask("post", "/api-keys", {"name": "Bot", "expires_in_days": 2}).json()
+        assert ApiKey.objects.get(pk=soon["id"]).expires_at < maker.expires_at
+
+    def test_and_when_that_is_revoked_with_all_that_it_made_itself(self, ask, client, key, user):
+        body = {"name": "Bot", "scopes": ["manage", "read"]}
+        first = ask("post", "/api-keys", body).json()["api_key"]
+        second = ask("post", "/api-keys", body, headers=bearer(first)).json()["api_key"]
+        _, apart = api_keys.make(user, "Apart")
+        api_keys.revoke(api_keys.find(key))
+        for ended in (first, second):
+            answer = client.get(f"{V1}/accounts", headers=bearer(ended))
+            assert assert_problem(answer, 401)["reason"] == "revoked"
+        assert client.get(f"{V1}/accounts", headers=bearer(apart)).status_code == 200
+        assert SecurityEvent.objects.filter(kind="api_key_revoked").count() == 3
+
+    def test_a_key_that_was_revoked_meanwhile_makes_none(self, user, key):
+        maker = api_keys.find(key)
+        ApiKey.objects.update(revoked_at=timezone.now())
+        with pytest.raises(api_keys.KeyRefused):
+            api_keys.make(user, "Bot", made_by=maker)
+        assert ApiKey.objects.count() == 1
+
+    def test_so_many_that_work_and_no_more(self, ask, client, user, stranger, monkeypatch):
+        monkeypatch.setattr(api_keys, "MOST", 2)
+        api_keys.make(user, "Old", lifetime=timedelta(seconds=-1))
+        made = ask("post", "/api-keys", {"name": "Bot"}).json()
+        for path, body in (("/api-keys", {"name": "Bot"}), ("/auth/token", LOGIN)):
+            problem = assert_problem(ask("post", path, body), 409)
+            assert problem["type"].endswith(":too-many-keys")
+            assert "Revoke" in problem["detail"]
+        api_keys.make(stranger, "CRM")
+        ask("delete", f"/api-keys/{made['id']}")
+        assert ask("post", "/auth/token", LOGIN).status_code == 200
 
     def test_a_limited_key_makes_and_sees_none(self, client, user, account):
         _, secret = api_keys.make(user, "CRM", scopes=Scope, accounts=[account])

@@ -183,6 +183,14 @@ class TestPage:
         assert "No key was made" in response.text
         assert not ApiKey.objects.exists()
 
+    def test_who_has_too_many_is_told(self, page, user, monkeypatch):
+        monkeypatch.setattr(api_keys, "MOST", 1)
+        api_keys.make(user, "CRM")
+        response = page.post("/accounts/keys", self.FORM)
+        assert response.status_code == 422
+        assert "mara has 1 API keys that work" in response.text
+        assert ApiKey.objects.count() == 1
+
     def test_the_account_of_another_cannot_be_chosen(self, page, account, other_account):
         other_account.memberships.all().delete()
         form = self.FORM | {"reach": "chosen", "accounts": [other_account.pk]}
@@ -220,6 +228,12 @@ class TestCommand:
     def run(self, capsys, *args):
         call_command("create_api_key", *args)
         return capsys.readouterr()
+
+    def test_who_has_too_many_gets_none(self, capsys, user, monkeypatch):
+        monkeypatch.setattr(api_keys, "MOST", 0)
+        with pytest.raises(CommandError, match="Revoke those"):
+            self.run(capsys, "mara")
+        assert not ApiKey.objects.exists()
 
     def test_it_prints_the_key_and_nothing_else_to_stdout(self, capsys, user):
         out, err = self.run(capsys, "mara", "--name", "CRM")

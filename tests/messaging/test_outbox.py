@@ -212,9 +212,12 @@ class TestFiles:
         assert kinds == [["image", "image"], ["file"], ["file"], ["image"], []]
         assert [message.text for message in messages] == ["", "", "", "", "Look"]
 
-    def test_at_most_10_pictures_in_one(self, conversation):
-        messages = outbox.queue_files(conversation, [upload() for _ in range(12)])
-        assert [message.attachments.count() for message in messages] == [10, 2]
+    def test_at_most_10_at_once_and_more_are_not_even_read(self, conversation, refuses):
+        sent = [upload() for _ in range(11)]
+        refuses("At most 10 files", "", sent)
+        assert not any(file.tell() for file in sent)
+        (message,) = outbox.queue_files(conversation, sent[:10])
+        assert message.attachments.count() == 10
 
     def test_instagram_gets_what_was_meant_in_order(self, instagram, open_conversation):
         instagram.control("settings", fetch_media="off")

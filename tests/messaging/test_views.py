@@ -3,10 +3,11 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.models import Account, Membership
+from accounts.models import Account, DeletionRequest, Membership
 from messaging import outbox, outcomes, uploads
 from messaging.models import Attachment, Conversation, Message, SenderAction
 from tests.conftest import work
@@ -131,6 +132,16 @@ class TestReplyWithFiles:
         response = self.reply(member, conversation, text="Look", files=upload())
         assert response.status_code in (400, 413)
         assert not Message.objects.exists()
+
+    def test_files_of_strangers_and_to_other_paths_end_after_1_mb(self, client, user, conversation):
+        reply, large = f"/conversations/{conversation.pk}/reply", bytes(2 * 1024 * 1024)
+        browser = Client(enforce_csrf_checks=True, headers={"Cookie": "csrftoken=" + "a" * 32})
+        for path, status in (("/login", 400), (reply, 400)):
+            answer = browser.post(path, {"files": upload(large)})
+            assert answer.status_code == status, path
+        client.force_login(user)
+        assert client.post("/accounts/keys", {"files": upload(large)}).status_code == 400
+        assert client.post(reply, {"files": upload(large)}).status_code == 422
 
     def test_the_second_click_sends_nothing(self, member, conversation):
         submission = uuid4()
@@ -431,3 +442,12 @@ class TestWhatTheThreadTells:
     def test_a_conversation_in_which_nothing_was_said_is_not_listed(self, account, thread, client):
         thread(events.seen("unknown"))
         assert "No messages yet" in client.get("/").content.decode()
+
+
+def test_an_account_that_is_being_deleted_has_no_news(member, user, conversation):
+    Conversation.objects.update(last_message_at=timezone.now())
+    assert Conversation.objects.news(user)[0] == 1
+    wish = DeletionRequest.objects.create()
+    Account.objects.filter(pk=conversation.account_id).update(deletion=wish)
+    assert Conversation.objects.news(user) == (0, 0, 0)
+    assert Conversation.objects.news(user, conversation.account_id) == (0, 0, 0)

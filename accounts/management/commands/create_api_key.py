@@ -45,6 +45,8 @@ class Command(BaseCommand):
             key, secret = api_keys.make(
                 user, name[:100], scopes=scope, accounts=accounts, lifetime=timedelta(days=days)
             )
+        except api_keys.TooManyKeys as exc:
+            raise stop(f"{exc} No key was made.", Exit.USAGE) from None
         except DatabaseError as exc:
             raise stop(f"No key was made: {exc}") from None
         if options["json"]:
