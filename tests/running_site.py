@@ -62,20 +62,20 @@ class RunningSite:
         )
         self.instagram = Instagram(self.sandbox)
         self.control, self.sent_by_api = self.instagram.control, self.instagram.sent_by_api
-        self.environment = child_environment(
-            SESSION_SECRET=SECRET,
-            PORT=str(self.port),
-            DATABASE_URL=self.database_url,
+        own = {
+            "SESSION_SECRET": SECRET,
+            "PORT": str(self.port),
+            "DATABASE_URL": self.database_url,
             # On PostgreSQL the queue is there too, as it is without the setting.
-            TASK_QUEUE_URL=f"sqlite:///{folder / 'queue.db'}" if self.is_sqlite else None,
-            MEDIA_ROOT=str(folder / "media"),
-            INSTAGRAM_APP_SECRET=APP_SECRETS,
-            INSTAGRAM_AUTHORIZE_URL=f"{self.sandbox.url}/oauth/authorize",
-            INSTAGRAM_TOKEN_URL=f"{self.sandbox.url}/oauth/access_token",
-            INSTAGRAM_GRAPH_URL=self.sandbox.url,
-            INSTAGRAM_TIMEOUT="5",
-            **environment,
-        )
+            "TASK_QUEUE_URL": f"sqlite:///{folder / 'queue.db'}" if self.is_sqlite else None,
+            "MEDIA_ROOT": str(folder / "media"),
+            "INSTAGRAM_APP_SECRET": APP_SECRETS,
+            "INSTAGRAM_AUTHORIZE_URL": f"{self.sandbox.url}/oauth/authorize",
+            "INSTAGRAM_TOKEN_URL": f"{self.sandbox.url}/oauth/access_token",
+            "INSTAGRAM_GRAPH_URL": self.sandbox.url,
+            "INSTAGRAM_TIMEOUT": "5",
+        }
+        self.environment = child_environment(**own | environment)
         self.browser = requests.Session()
         self.web = self.worker = None
 
@@ -108,16 +108,24 @@ class RunningSite:
         return result.stdout
 
     def start_web(self) -> None:
-        granian = Path(sys.executable).with_name("granian")
-        self.web = self._start(
-            str(granian), "--interface", "wsgi", "instamsg.wsgi:application",
-            "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
-            "--blocking-threads", "32",
-        )  # fmt: skip
-        eventually(self._answers)
+        self.web = self.another_web(self.port)
 
     def start_worker(self) -> None:
-        self.worker = self._start(*MANAGE, "run_huey")
+        self.worker = self.another_worker()
+
+    def another_web(self, port: int) -> subprocess.Popen:
+        """One that answers there by now; whoever asks for it kills it."""
+        granian = Path(sys.executable).with_name("granian")
+        process = self._start(
+            str(granian), "--interface", "wsgi", "instamsg.wsgi:application",
+            "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+            "--blocking-threads", "32",
+        )  # fmt: skip
+        eventually(lambda: self._answers(port))
+        return process
+
+    def another_worker(self) -> subprocess.Popen:
+        return self._start(*MANAGE, "run_huey")
 
     def kill(self, process: subprocess.Popen, how: int = signal.SIGKILL) -> None:
         """Signal the whole group of one of our processes, and wait until it is gone."""
@@ -138,9 +146,9 @@ class RunningSite:
                 command, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
 
-    def _answers(self) -> bool:
+    def _answers(self, port: int) -> bool:
         with suppress(requests.ConnectionError):
-            return requests.get(f"{self.url}/livez", timeout=2).ok
+            return requests.get(f"http://127.0.0.1:{port}/livez", timeout=2).ok
         return False
 
     # People
