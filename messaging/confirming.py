@@ -58,8 +58,7 @@ def look() -> int:
         _look_again(pks, conversation, read_since=None)
         return 1
     with transaction.atomic():
-        told = [one for each in past for one in read_back.tell(message.account, each)]
-        projection.project(told[::-1])
+        projection.project(read_back.tell_all(message.account, past)[::-1])
     _look_again(pks, conversation, read_since=_reach(past))
     return 1
 

@@ -92,6 +92,20 @@ def test_an_equal_text_that_did_not_arrive_stays_open(instagram, send):
     assert lost.pk != arrived.pk
 
 
+def test_what_was_missed_and_is_answered_since_is_no_news(instagram, send):
+    instagram.say("Did you get this?")
+    message = look(send("after"), after=timedelta(seconds=35))
+    assert Message.objects.filter(text="Did you get this?").exists()
+    assert not Conversation.objects.get(pk=message.conversation_id).is_unread
+
+
+def test_what_was_missed_and_is_not_answered_is_unread(instagram, send):
+    message = send("after")
+    instagram.say("And another thing")
+    look(message, after=timedelta(seconds=35))
+    assert Conversation.objects.get(pk=message.conversation_id).is_unread
+
+
 class TestNotFound:
     def test_it_is_looked_for_again_and_again_then_never(self, instagram, send):
         message = send("before")
