@@ -70,11 +70,6 @@ def old() -> QuerySet[IdempotentRequest]:
     return IdempotentRequest.objects.filter(created_at__lt=timezone.now() - IdempotentRequest.KEPT)
 
 
-def prune() -> int:
-    """Delete what is `old`; returns how many."""
-    return old().delete()[0]
-
-
 def _begin(caller: str, key: str, fingerprints: list[str]) -> tuple[IdempotentRequest, bool]:
     """The row of this key, leased to this request; or the one that holds its answer."""
     now, lease = timezone.now(), uuid4()
