@@ -12,10 +12,12 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from ninja import Schema, Status
 
 from . import problems
@@ -58,7 +60,8 @@ def once(request: HttpRequest, work: Callable[[], Status]) -> Status:
     if not 0 < len(key) <= LONGEST or not key.isascii() or not key.isprintable() or " " in key:
         text = f"1 to {LONGEST} printable ASCII characters, without blanks."
         raise problems.invalid(HEADER, text, "header")
-    row, answer = _begin(caller(request), key, _fingerprint(request))
+    who = caller(request)
+    row, answer = _begin(who, key, _fingerprints(request, who, key))
     return _replay(request, row) if answer else _work(request, row, work)
 
 
@@ -67,21 +70,16 @@ def old() -> QuerySet[IdempotentRequest]:
     return IdempotentRequest.objects.filter(created_at__lt=timezone.now() - IdempotentRequest.KEPT)
 
 
-def prune() -> int:
-    """Delete what is `old`; returns how many."""
-    return old().delete()[0]
-
-
-def _begin(caller: str, key: str, fingerprint: str) -> tuple[IdempotentRequest, bool]:
+def _begin(caller: str, key: str, fingerprints: list[str]) -> tuple[IdempotentRequest, bool]:
     """The row of this key, leased to this request; or the one that holds its answer."""
     now, lease = timezone.now(), uuid4()
-    mine = {"fingerprint": fingerprint, "lease": lease, "leased_until": now + LEASE}
+    mine = {"fingerprint": fingerprints[0], "lease": lease, "leased_until": now + LEASE}
     row, is_new = IdempotentRequest.objects.get_or_create(caller=caller, key=key, defaults=mine)
     if is_new:
         return row, False
     if row.created_at < now - IdempotentRequest.KEPT and _take(row, created_at=now, **mine):
         return row, False
-    if row.fingerprint != fingerprint:
+    if row.fingerprint not in fingerprints:
         text = "It was used for another request within the last 24 hours. Take a new one."
         raise Problem(problems.KEY_REUSED, text)
     if row.lease is None:
@@ -136,7 +134,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _fingerprint(request: HttpRequest) -> str:
+def _fingerprints(request: HttpRequest, caller: str, key: str) -> list[str]:
+    """What tells this request from others: by the secret in use, and by those before it.
+
+    It outlives the text that was asked to be sent, so whoever has the database alone must not
+    find out by trying which that was: a salt beside it would not keep them.
+    """
+    asked = _asked(request)
+    return [
+        salted_hmac(f"{caller} {key}", asked, secret=secret, algorithm="sha256").hexdigest()
+        for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    ]
+
+
+def _asked(request: HttpRequest) -> str:
     """What was asked; a multipart body by its fields and files, since its boundary is random."""
     parts = [request.method, request.get_full_path()]
     if request.content_type == "multipart/form-data":
@@ -147,7 +158,7 @@ def _fingerprint(request: HttpRequest) -> str:
         ]
     else:
         parts.append(hashlib.sha256(request.body).hexdigest())
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return json.dumps(parts)
 
 
 def _file_digest(file) -> str:

@@ -22,7 +22,16 @@ from .walking import TOLD
 logger = logging.getLogger(__name__)
 
 LOOKS = [outcomes.FIRST_LOOK, *(timedelta(minutes=n) for n in (2, 10, 60))]
-"""How long after the call the conversation is read, while the message is not found."""
+"""How long after the call the conversation is read, while the message is not found.
+
+Once at least, however long ago the call was.
+"""
+
+WAITED = (
+    "It waited to be sent when the backup was made from which this site was restored: it may have "
+    "been sent since."
+)
+"""The error of what a restore held back. It stays: when such a message went out is a guess."""
 
 
 def due() -> QuerySet[Message]:
@@ -49,8 +58,7 @@ def look() -> int:
         _look_again(pks, conversation, read_since=None)
         return 1
     with transaction.atomic():
-        told = [one for each in past for one in read_back.tell(message.account, each)]
-        projection.project(told[::-1])
+        projection.project(read_back.tell_all(message.account, past)[::-1])
     _look_again(pks, conversation, read_since=_reach(past))
     return 1
 
@@ -82,7 +90,7 @@ def _look_again(pks: list[int], conversation: Conversation, *, read_since: datet
         later = [wait for wait in LOOKS if wait > since]
         changes = {"due_at": message.called_at + later[0] if later else None}
         is_missing = read_since and read_since < message.called_at
-        if is_missing and not later:
+        if is_missing and not later and message.error != WAITED:
             changes["error"] = outcomes.NOT_FOUND
         with transaction.atomic():
             change = conversation.next_change()

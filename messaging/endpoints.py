@@ -165,14 +165,23 @@ def replay(deliveries: QuerySet[Delivery]) -> int:
         again.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:REPLAYED_AT_ONCE]
     ):
         with transaction.atomic():
-            rows = Delivery.objects.filter(pk__in=pks).exclude(body=b"")
+            rows, now = Delivery.objects.filter(pk__in=pks).exclude(body=b""), timezone.now()
+            holding = _first_holding(rows)
             count += rows.update(
-                state=Delivery.State.WAITING, due_at=timezone.now(), attempts=0, settled_at=None,
+                state=Delivery.State.WAITING, due_at=now, attempts=0, settled_at=None,
                 is_out_of_order=True,
             )  # fmt: skip
+            for one in holding:
+                Delivery.objects.behind(one).update(due_at=now)
             forwarding.forward.hint()
         last = pks[-1]
     return count
+
+
+def _first_holding(rows: QuerySet[Delivery]) -> list[Delivery]:
+    """The first of each conversation that holds what came after it."""
+    holding = rows.waiting().filter(is_out_of_order=False).defer("body").order_by("-pk")
+    return list({(one.endpoint_id, one.order_key): one for one in holding}.values())
 
 
 def _begin_anew(endpoint: CrmEndpoint) -> None:

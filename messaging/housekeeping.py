@@ -53,7 +53,7 @@ JOBS = (
     Job("old webhooks", "deleted", ledger.prune, lambda: ledger.old().count()),
     Job("old deliveries", "deleted", forwarding.prune, lambda: forwarding.old().count()),
     Job("old files", "let go", media.prune, lambda: media.old().count()),
-    Job("old API requests", "deleted", idempotency.prune, lambda: idempotency.old().count()),
+    _deleting("old API requests", idempotency.old),
     *LEFTOVERS,
     Job("access tokens", "refreshed", token_watch.refresh_due, lambda: token_watch.due().count()),
     Job("owners of troubled accounts", "told", token_alerts.send, lambda: len(token_alerts.due())),

@@ -4,7 +4,7 @@ It tells less: whole seconds, nothing of buttons and ads, of a shared post the l
 context of such a message has `read_back`, and a webhook of it, should one come, completes it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from django.utils import timezone
@@ -15,6 +15,20 @@ from accounts.models import Account
 from . import wire
 from .board import Told
 from .wire import AttachmentEvent, Event, Kind
+
+
+def tell_all(
+    account: Account, past: Iterable[PastMessage], *, is_answered: bool = False
+) -> list[Told]:
+    """What messages of one conversation tell, which come the newest first.
+
+    `is_answered` when one newer than these is the account's.
+    """
+    told = []
+    for one in past:
+        is_answered = is_answered or one.sender == account.instagram_account_id
+        told += tell(account, one, is_answered=is_answered)
+    return told
 
 
 def tell(account: Account, past: PastMessage, *, is_answered: bool = False) -> list[Told]:

@@ -7,12 +7,14 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.core.management import call_command
 from django.db import Error as DatabaseError
+from django.db.models import Case, When
 from django.utils import timezone
 
 from crypto import dumps
@@ -20,13 +22,10 @@ from crypto.sealed_files import OpeningReader, WrongPassphrase, is_sealed
 
 from . import archive, outcomes
 from .backup import DATABASE, FORMAT, MANIFEST, MEDIA, RESTORING
+from .confirming import WAITED
 from .models import Message
 from .restore_refusals import Backup, RestoreRefused, dump_path, pending
 
-WAITED = (
-    "It waited to be sent when the backup was made from which this site was restored: it may have "
-    "been sent since."
-)
 LARGEST_MANIFEST = 1_000_000
 UNDONE = (OSError, sqlite3.Error, DatabaseError, dumps.DumpFailed, archive.Damaged)
 
@@ -109,7 +108,7 @@ def put(backup: Backup, *, send_waiting: bool = False, told: Told = lambda done:
             raise RestoreFailed(
                 f"All is restored, and its database could not be brought up to date: {exc}"
             ) from None
-    return 0 if send_waiting else _hold_waiting()
+    return 0 if send_waiting else _hold_waiting(_moment(backup.manifest))
 
 
 def _manifest(data: bytes) -> dict[str, Any]:
@@ -137,6 +136,12 @@ def _require_shape(manifest: dict[str, Any]) -> None:
         or not isinstance(manifest["secret"]["needed"], str | None)
     ):
         raise ValueError
+    _moment(manifest)
+
+
+def _moment(manifest: dict[str, Any]) -> datetime:
+    """When the backup was begun."""
+    return datetime.fromisoformat(manifest["made_at"]).astimezone(UTC)
 
 
 @contextmanager
@@ -191,15 +196,17 @@ def _require_counts(backup: Backup) -> None:
         raise dumps.DumpFailed(f"After loading, other rows are there than were: {wrong}.")
 
 
-def _hold_waiting() -> int:
+def _hold_waiting(made_at: datetime) -> int:
     """What waited may have been sent after the backup; nothing is sent twice (ADR 2).
 
     Each is looked for at Instagram, and a person decides about what is not found.
     """
     status = Message.Status
     waiting = Message.objects.filter(status__in=[status.QUEUED, status.SENDING])
-    now = timezone.now()
+    # What is found is known by its time: what was not being sent yet was soon after the backup.
+    being_sent = When(status=status.SENDING, called_at__isnull=False, then="called_at")
     return waiting.update(
-        status=status.UNCONFIRMED, error=WAITED, attempts=0, lease=None, called_at=now,
-        due_at=now + outcomes.FIRST_LOOK,
+        status=status.UNCONFIRMED, error=WAITED, attempts=0, lease=None,
+        called_at=Case(being_sent, default=made_at),
+        due_at=timezone.now() + outcomes.FIRST_LOOK,
     )  # fmt: skip

@@ -83,7 +83,7 @@ def prune() -> None:
     ledger.prune()
     forwarding.prune()
     media.prune()
-    idempotency.prune()
+    housekeeping.delete(idempotency.old)
     rate_limits.forget()
 
 

@@ -121,14 +121,14 @@ def _missed_since(walk: HistorySync) -> datetime:
 
 def _write(walk: HistorySync, page: Page[PastMessage]) -> tuple[int, int]:
     """Bring in what is not here; returns how many that were, and how many cannot be read."""
-    account, cursor, told = walk.account, walk.cursor, []
+    account, cursor = walk.account, walk.cursor
     own = account.instagram_account_id
     digests = {past.mid: wire.mid_digest(own, past.mid) for past in page.items}
     here = Message.objects.filter(mid_digest__in=digests.values())
     known = {bytes(digest) for digest in here.values_list("mid_digest", flat=True)}
-    for past in page.items:  # The newest first.
-        cursor["answered"] = cursor.get("answered", False) or past.sender == own
-        told += read_back.tell(account, past, is_answered=cursor["answered"])
+    is_answered = cursor.get("answered", False)
+    told = read_back.tell_all(account, page.items, is_answered=is_answered)
+    cursor["answered"] = is_answered or any(past.sender == own for past in page.items)
     projection.project(told[::-1])
     missing = [t for t in told if t.event.kind in wire.CONTENT and t.digest not in known]
     # An answer written here, whose outcome was not known: now it is.

@@ -124,6 +124,31 @@ def test_a_form_is_the_same_form_whatever_its_boundary(post, work):
     assert problem(form(text="Other words"), work).kind.status == 422
 
 
+def test_what_was_asked_cannot_be_tried_out_with_the_database_alone(post, work, settings):
+    """Whoever has all rows, but another secret, finds no fingerprint of theirs."""
+    idempotency.once(post('{"message": "yes"}'), work)
+    kept = IdempotentRequest.objects.get()
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "a guess", []
+    IdempotentRequest.objects.filter(pk=kept.pk).delete()
+    idempotency.once(post('{"message": "yes"}'), work)
+    again = IdempotentRequest.objects.get(caller=kept.caller, key=kept.key)
+    assert again.fingerprint != kept.fingerprint
+
+
+def test_equal_requests_under_two_keys_do_not_look_equal(post, work):
+    for key in ("wish-1", "wish-2"):
+        idempotency.once(post(key=key), work)
+    first, second = IdempotentRequest.objects.values_list("fingerprint", flat=True)
+    assert first != second
+
+
+def test_a_request_is_known_again_after_a_rotation_of_the_secret(post, work, settings):
+    idempotency.once(post(), work)
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "the new one"
+    assert idempotency.once(post(), work).value == {"made": 1}
+    assert problem(post('{"a": 1}'), work).kind.status == 422
+
+
 @pytest.mark.parametrize("key", ["", " ", "a b", "é", "x" * 256, "tab\there"])
 def test_a_key_that_is_none_is_refused(post, work, key):
     refused = problem(post(key=key), work)
@@ -133,9 +158,8 @@ def test_a_key_that_is_none_is_refused(post, work, key):
 
 def crash_in(post, work):
     """As far as a process gets that is killed: its row is there, and nothing else."""
-    row, _ = idempotency._begin(
-        f"user:{post().user.pk}", "wish-1", idempotency._fingerprint(post())
-    )
+    who, key = f"user:{post().user.pk}", "wish-1"
+    row, _ = idempotency._begin(who, key, idempotency._fingerprints(post(), who, key))
     return row
 
 
@@ -171,7 +195,7 @@ def test_a_day_later_the_key_is_new(post, work):
     IdempotentRequest.objects.update(created_at=timezone.now() - timedelta(hours=25))
     assert idempotency.once(post('{"other": 1}'), work).value == {"made": 2}
     IdempotentRequest.objects.update(created_at=timezone.now() - timedelta(hours=25))
-    assert idempotency.prune() == 1
+    assert idempotency.old().count() == 1
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="in memory nobody waits for a lock")

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from messaging import confirming, outbox, outcomes
+from messaging import confirming, outbox, outcomes, restore
 from messaging.models import Conversation, Message
 from tests.conftest import work
 
@@ -92,6 +92,20 @@ def test_an_equal_text_that_did_not_arrive_stays_open(instagram, send):
     assert lost.pk != arrived.pk
 
 
+def test_what_was_missed_and_is_answered_since_is_no_news(instagram, send):
+    instagram.say("Did you get this?")
+    message = look(send("after"), after=timedelta(seconds=35))
+    assert Message.objects.filter(text="Did you get this?").exists()
+    assert not Conversation.objects.get(pk=message.conversation_id).is_unread
+
+
+def test_what_was_missed_and_is_not_answered_is_unread(instagram, send):
+    message = send("after")
+    instagram.say("And another thing")
+    look(message, after=timedelta(seconds=35))
+    assert Conversation.objects.get(pk=message.conversation_id).is_unread
+
+
 class TestNotFound:
     def test_it_is_looked_for_again_and_again_then_never(self, instagram, send):
         message = send("before")
@@ -160,6 +174,48 @@ class TestCannotBeRead:
         look(send("after"), after=timedelta(seconds=35))
         connected.refresh_from_db()
         assert connected.status == "connected"
+
+
+class TestAfterARestore:
+    """Of a backup that was made while an answer waited, hours after it."""
+
+    @pytest.fixture
+    def hold(self, monkeypatch):
+        def hold(message, status=Status.QUEUED, called_at=None, made_before=timedelta(minutes=5)):
+            now = timezone.now()
+            Message.objects.filter(pk=message.pk).update(
+                status=status, mid="", mid_digest=None, called_at=called_at,
+                created_at=now - timedelta(days=1), due_at=now,
+            )  # fmt: skip
+            monkeypatch.setattr(timezone, "now", lambda: now + timedelta(hours=3))
+            assert restore._hold_waiting(now - made_before) == 1
+            confirming.look.run()
+            assert confirming.due().count() == 0
+            monkeypatch.setattr(timezone, "now", lambda: now + timedelta(hours=3, seconds=31))
+            assert confirming.due().count() == 1
+            confirming.look.run()
+            message.refresh_from_db()
+            return message
+
+        return hold
+
+    def test_what_was_sent_minutes_after_the_backup_is_found(self, instagram, send, hold):
+        message = hold(send("after"))
+        (there,) = instagram.control("sent", method="GET")["sent"]
+        assert (message.status, message.mid, message.error) == (Status.SENT, there["mid"], "")
+        assert Message.objects.filter(direction="out").count() == 1
+
+    def test_what_was_being_sent_long_before_it_is_found(self, send, hold):
+        sent = send("after")
+        message = hold(sent, Status.SENDING, sent.called_at, made_before=-timedelta(hours=1))
+        assert message.status == Status.SENT
+        assert Message.objects.filter(direction="out").count() == 1
+
+    def test_what_is_not_found_still_says_that_it_waited(self, instagram, send, hold):
+        message = hold(send("before"))
+        assert reads(instagram) == 1
+        assert (message.status, message.due_at) == (Status.UNCONFIRMED, None)
+        assert message.error == confirming.WAITED
 
 
 def test_a_person_who_was_faster_is_not_asked_again(instagram, send):

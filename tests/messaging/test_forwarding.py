@@ -567,6 +567,36 @@ def test_replayed_it_has_the_same_id_and_says_that_it_is_late(endpoint, receiver
     assert DeliveryAttempt.objects.count() == 3
 
 
+def test_what_waited_for_a_replayed_one_goes_out_at_once(endpoint, receiver, conversation):
+    receiver.think = lambda got: 500
+    for text in ("one", "two", "three"):
+        say(conversation, text)
+    forward()
+    CrmEndpoint.objects.update(paused_until=None)
+    receiver.think = lambda got: 200
+    before = len(receiver.got)
+    endpoints.replay(endpoint.deliveries.filter(message__text="one"))
+    forward()
+    texts = [got.event["data"]["text"] for got in receiver.got[before:]]
+    assert sorted(texts) == ["one", "three", "two"]
+    assert texts.index("two") < texts.index("three")
+
+
+def test_what_another_one_holds_stays_behind_it(endpoint, receiver, conversation):
+    receiver.think = lambda got: 500
+    for text in ("one", "two", "three"):
+        say(conversation, text)
+    forward()
+    later = timezone.now() + timedelta(minutes=5)
+    Delivery.objects.filter(message__text="two").update(attempts=1, due_at=later)
+    CrmEndpoint.objects.update(paused_until=None)
+    receiver.think = lambda got: 200
+    before = len(receiver.got)
+    endpoints.replay(endpoint.deliveries.filter(message__text="one"))
+    forward()
+    assert [got.event["data"]["text"] for got in receiver.got[before:]] == ["one"]
+
+
 def test_old_deliveries_go_and_those_that_wait_stay(endpoint, receiver, conversation):
     say(conversation, "old")
     forward()

@@ -6,7 +6,8 @@ import pytest
 from axes.models import AccessAttempt
 from django.contrib.sessions.models import Session
 from django.core.management import call_command
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import ConnectAttempt, IdempotentRequest, Invitation
@@ -80,6 +81,20 @@ def test_more_than_a_batch_goes_as_well(db, monkeypatch):
     Session.objects.bulk_create(Session(session_key=f"{n}", expire_date=past) for n in range(5))
     assert run()["ended logins"] == 5
     assert not Session.objects.exists()
+
+
+@pytest.mark.parametrize("prune", [run, tasks.prune.call_local])
+def test_old_api_requests_go_in_batches(db, monkeypatch, prune):
+    monkeypatch.setattr(housekeeping, "BATCH", 2)
+    day_before = timezone.now() - timedelta(days=2)
+    IdempotentRequest.objects.bulk_create(
+        IdempotentRequest(caller="key 1", key=str(n), created_at=day_before) for n in range(5)
+    )
+    with CaptureQueriesContext(connection) as queries:
+        prune()
+    deleted = [one for one in queries if one["sql"].startswith('DELETE FROM "idempotent_requests"')]
+    assert len(deleted) == 3
+    assert not IdempotentRequest.objects.exists()
 
 
 def test_every_encrypted_value_is_tried(account):
