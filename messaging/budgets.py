@@ -99,7 +99,7 @@ def note(account: Account, usage: Usage | None) -> None:
         return
     now = timezone.now()
     wait = usage.wait or (timedelta(minutes=1) if usage.percent >= STOP_AT else None)
-    SendingPace.objects.filter(account=account).update(used=usage.percent, told_at=now)
+    _pace_of(account).update(used=usage.percent, told_at=now)
     if wait:
         pause(account, wait)
 
@@ -107,14 +107,22 @@ def note(account: Account, usage: Usage | None) -> None:
 def pause(account: Account, wait: timedelta) -> None:
     """Send nothing of the account for so long: calls meanwhile would make it longer."""
     until = timezone.now() + wait
-    SendingPace.objects.filter(
-        Q(paused_until=None) | Q(paused_until__lt=until), account=account
-    ).update(paused_until=until)
+    shorter = Q(paused_until=None) | Q(paused_until__lt=until)
+    _pace_of(account).filter(shorter).update(paused_until=until)
 
 
 def go_on(account: Account) -> None:
     """Somebody connected it again: what held it may be over."""
     SendingPace.objects.filter(account=account).update(paused_until=None, told_at=None)
+
+
+def _pace_of(account: Account) -> QuerySet[SendingPace]:
+    """Its row, made if it never sent a message: a reaction may be the first that is called."""
+    rows = SendingPace.objects.filter(account=account.pk)
+    # An account that was deleted during the call gets none.
+    if not rows.exists() and Account.objects.filter(pk=account.pk).exists():
+        SendingPace.objects.bulk_create([SendingPace(account=account)], ignore_conflicts=True)
+    return rows
 
 
 def _accounts(now: datetime) -> QuerySet[Account]:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 
 class Calls:
-    """A pool of threads, for as long as the `with` lasts, whose calls use no database."""
+    """A pool of threads, for as long as the `with` or the process lasts; they use no database."""
 
     def __init__(self, threads: int):
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
@@ -26,8 +26,8 @@ class Calls:
 
     def start(self, what: Any, call: Callable[..., Any], *args: Any) -> None:
         """Make the call as soon as a thread is free; `what` says later which one it was."""
-        self.under_way += 1
         future = self.pool.submit(call, *args)
+        self.under_way += 1
         future.add_done_callback(partial(self._note, what))
 
     def ended(self, patience: float) -> list[tuple[Any, Any]]:

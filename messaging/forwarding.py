@@ -5,6 +5,7 @@ the threads of a pool post, and know no database. A worker that dies between a p
 leaves a row that is posted once more, under the same id.
 """
 
+import atexit
 import logging
 import time
 from collections import deque
@@ -20,7 +21,7 @@ from .calls import Calls
 from .delivery_outcomes import settle
 from .models import CrmEndpoint, Delivery, DeliveryAttempt, SecretUnreadable
 from .posting import KeptLine, Outcome, attempt
-from .queues import LEASE, Drain, rest
+from .queues import LEASE, TURN, Drain, rest
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +50,18 @@ LOOK_AGAIN = 1.0
 SWEEP = timedelta(minutes=1)
 HALF_A_LEASE = LEASE.total_seconds() / 2
 
+PATIENCE = 15.0
+"""Seconds: no post takes longer."""
+
 
 @Drain
 def forward() -> int:
-    """Post whatever is due until nothing is; returns 0, since it looked again itself."""
-    with Calls(LANES * IN_FLIGHT) as calls:
-        _Office(calls).work()
-    return 0
+    """Post whatever is due, for a turn; returns 0 once nothing is, since it looked again itself.
+
+    So a worker that is told to stop can. A post may outlast the turn: the next one goes on with it,
+    and a receiver that hangs holds up nobody else.
+    """
+    return _office.work()
 
 
 def old() -> QuerySet[Delivery]:
@@ -145,10 +151,10 @@ class _Lane:
             if one.order_key in self.busy:
                 passed_over.append(one)
                 continue
-            self.busy.add(one.order_key)
-            self.taken.add(one.pk)
             line = self.lines.pop()
             calls.start((self, line), attempt, line, self.endpoint, self.keys, one)
+            self.busy.add(one.order_key)
+            self.taken.add(one.pk)
         self.waiting.extendleft(reversed(passed_over))
 
     def end(self, line: KeptLine, outcome: Outcome) -> None:
@@ -200,21 +206,42 @@ class _Office:
         self.look_at = 0.0
         self.renew_at = time.monotonic() + HALF_A_LEASE
 
-    def work(self) -> None:
+    def work(self) -> int:
+        """Post for a turn; returns 1 if there may be more, 0 once nothing is due or under way."""
+        until = time.monotonic() + TURN
+        self.served = set(self.lanes)
+        self.look_at = 0.0  # Somebody asked, else there were no turn.
         try:
-            while True:
+            while time.monotonic() < until:
                 self._look()
-                if not self.lanes:
-                    break
+                if not (self.lanes or self.calls.under_way):
+                    self._come_back()
+                    return 0
                 for lane in self.lanes.values():
                     lane.read()
                     lane.start(self.calls)
                 self._collect()
                 self._record()
-                self._let_go()
-        finally:
-            self._release(self.lanes.values())
+                self._let_go(lane for lane in self.lanes.values() if lane.is_idle)
+        except Exception:
+            # Nobody may look again for a while, and nobody else knows what came of them.
+            connection.close_if_unusable_or_obsolete()
+            self.pause(PATIENCE)
+            raise
+        self.pause()
         self._come_back()
+        return 1
+
+    def pause(self, patience: float = 0.0) -> None:
+        """Write down what is over, and let go of every endpoint to which nothing is under way.
+
+        Waits up to `patience` seconds for what is.
+        """
+        until = time.monotonic() + patience
+        while self.calls.under_way and time.monotonic() < until:
+            self._collect()
+        self._record(at_once=True)
+        self._let_go(lane for lane in self.lanes.values() if not lane.taken)
 
     def _look(self) -> None:
         """Lease what has something due, when somebody asked or a while has passed."""
@@ -248,13 +275,13 @@ class _Office:
                 self.first_at = time.monotonic()
             self.outcomes.append(outcome)
 
-    def _record(self) -> None:
+    def _record(self, *, at_once: bool = False) -> None:
         """Write down what is over, once there is enough of it or nothing else to do."""
         if not self.outcomes:
             return
         is_enough = len(self.outcomes) >= RECORDED
         is_late = time.monotonic() - self.first_at > RECORDED_AFTER
-        if not (is_enough or is_late or not self.calls.under_way):
+        if not (at_once or is_enough or is_late or not self.calls.under_way):
             return
         try:
             settle(self.outcomes)
@@ -263,18 +290,17 @@ class _Office:
             connection.close_if_unusable_or_obsolete()
             time.sleep(0.2)
             return
+        except Exception:  # A fault of ours. Their leases say when these are tried again.
+            for one in self.outcomes:
+                self.lanes.pop(one.delivery.endpoint_id, None)
+            self.outcomes = []
+            raise
         for lane in self.lanes.values():
             lane.written([one for one in self.outcomes if one.delivery.pk in lane.taken])
         self.outcomes = []
         rest()
 
-    def _let_go(self) -> None:
-        idle = [lane for lane in self.lanes.values() if lane.is_idle]
-        self._release(idle)
-        for lane in idle:
-            del self.lanes[lane.endpoint.pk]
-
-    def _release(self, lanes: Iterable[_Lane]) -> None:
+    def _let_go(self, lanes: Iterable[_Lane]) -> None:
         for lane in (lanes := list(lanes)):
             for line in lane.lines:
                 line.close()
@@ -284,6 +310,8 @@ class _Office:
             mine = CrmEndpoint.objects.filter(pk__in=pks, lease__in=leases)
             # Whoever was served last is served again last.
             mine.update(lease=None, leased_until=timezone.now())
+        for lane in lanes:
+            del self.lanes[lane.endpoint.pk]
 
     def _come_back(self) -> None:
         """A first retry is due after seconds: the sweep would come late for it."""
@@ -293,3 +321,14 @@ class _Office:
         )
         if moment := soon.aggregate(first=Min("due_at"))["first"]:
             forward.start_at(moment)
+
+
+_office = _Office(Calls(LANES * IN_FLIGHT))
+"""Of this process. The thread that runs the drain alone touches it."""
+
+
+@atexit.register
+def _settle_all() -> None:
+    """Wait for the posts under way, and write down what became of them."""
+    if _office.lanes or _office.calls.under_way:
+        _office.pause(PATIENCE)

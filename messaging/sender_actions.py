@@ -2,12 +2,15 @@
 
 import logging
 import re
+import time
+from collections import Counter
 from datetime import timedelta
 
 from django.db import transaction
 from django.utils import timezone
 
 from accounts import instagram_messages
+from accounts.instagram import InstagramClient
 from accounts.instagram_errors import (
     InstagramError,
     NoAnswer,
@@ -20,9 +23,10 @@ from accounts.instagram_errors import (
 from accounts.models import Account, TokenUnreadable
 
 from . import budgets, crm_events, wire
+from .calls import Calls
 from .models import Conversation, EventType, Message, SenderAction
 from .outbox import Reason, ReplyRefused, check_account
-from .queues import Drain
+from .queues import TURN, Drain, rest
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +34,10 @@ Kind = SenderAction.Kind
 
 PASSES = timedelta(seconds=15)
 """After so long nobody is told any more that somebody types; Instagram shows it for 20 s."""
+
+SIDE_BY_SIDE = 16
+OF_ONE = 4
+"""Calls at a time, and those of an account after which others come first: it may be slow."""
 
 TRIES = 4
 LONGEST_EMOJI = 16
@@ -73,14 +81,25 @@ def show(conversation: Conversation, kind: SenderAction.Kind) -> None:
 
 @Drain
 def perform() -> int:
-    """Tell Instagram of the next few; returns how many there were."""
-    claimed = SenderAction.objects.claim(10)
-    for action in claimed:
-        try:
-            _perform(action)
-        except Exception:  # One must not keep the others; its lease says when it is tried again.
-            logger.exception("sender action %s: not performed", action.pk)
-    return len(claimed)
+    """Tell Instagram of what is due, for a turn; returns how much there was.
+
+    Others wait for Instagram, this thread alone writes. Only what is called at once is taken: a
+    lease lasts longer than a call.
+    """
+    until, count = time.monotonic() + TURN, 0
+    busy: Counter[int] = Counter()
+    with Calls(SIDE_BY_SIDE) as calls:
+        while True:
+            claimed = _claim(busy) if time.monotonic() < until else []
+            for action in claimed:
+                _begin(action, calls, busy)
+            count += len(claimed)
+            if not (claimed or calls.under_way):
+                return count
+            for (action, client), result in calls.ended(0.1):
+                busy[action.conversation.account_id] -= 1
+                _end(action, client, result)
+            rest()
 
 
 def _is_emoji(text: str) -> bool:
@@ -89,21 +108,44 @@ def _is_emoji(text: str) -> bool:
     return is_short and not re.search(r"[\x00-\x7f\s]", text)
 
 
-def _perform(action: SenderAction) -> None:
-    if action.kind != Kind.REACTION and timezone.now() - action.created_at > PASSES:
-        _done(action)
-        return
-    account = action.conversation.account
+def _claim(busy: Counter[int]) -> list[SenderAction]:
+    """The next few, of accounts that do not keep many threads busy already."""
+    if not (places := SIDE_BY_SIDE - busy.total()):
+        return []
+    many = [account for account, calls in busy.items() if calls >= OF_ONE]
+    free = SenderAction.objects.exclude(conversation__account__in=many)
+    return free.claim(min(OF_ONE, places))
+
+
+def _begin(action: SenderAction, calls: Calls, busy: Counter[int]) -> None:
+    """Let a thread tell Instagram, if it is still worth it."""
     try:
-        client = account.client()
-        client.act(action.conversation.igsid, _body(action))
+        if action.kind != Kind.REACTION and timezone.now() - action.created_at > PASSES:
+            _done(action)
+            return
+        conversation = action.conversation
+        client = conversation.account.client()
+        calls.start((action, client), client.act, conversation.igsid, _body(action))
+        busy[conversation.account_id] += 1
     except TokenUnreadable as exc:
         _not_done(action, str(exc))
-    except InstagramError as exc:
-        _refused(action, account, exc)
-    else:
-        budgets.note(account, client.usage)
-        _done(action)
+    except Exception:  # One must not keep the others; its lease says when it is tried again.
+        logger.exception("sender action %s: not performed", action.pk)
+
+
+def _end(action: SenderAction, client: InstagramClient, result: object) -> None:
+    """Write down what came of the call: `result` is the exception that it raised, or None."""
+    account = action.conversation.account
+    try:
+        if isinstance(result, InstagramError):
+            _refused(action, account, result)
+        elif isinstance(result, Exception):
+            raise result
+        else:
+            budgets.note(account, client.usage)
+            _done(action)
+    except Exception:  # As above.
+        logger.exception("sender action %s: its outcome is not written", action.pk)
 
 
 def _body(action: SenderAction) -> instagram_messages.Body:

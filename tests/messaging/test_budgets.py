@@ -181,8 +181,12 @@ class TestPausedAccounts:
         SendingPace.objects.update(paused_until=timezone.now())
         assert len(budgets.claim(10)) == 2
 
+    def test_one_that_never_sent_a_message_pauses_as_well(self, luna):
+        budgets.pause(luna, timedelta(minutes=1))
+        fill(luna, 3)
+        assert budgets.claim(10) == []
+
     def test_the_longer_pause_stands(self, luna):
-        SendingPace.objects.create(account=luna)
         budgets.pause(luna, timedelta(hours=1))
         budgets.pause(luna, timedelta(seconds=2))
         assert SendingPace.objects.get().paused_until > timezone.now() + timedelta(minutes=59)
@@ -240,8 +244,16 @@ class TestWhatInstagramSaysIsUsed:
         fill(luna, 150)
         assert len(budgets.claim(1000)) == rate
 
+    def test_what_was_said_before_the_first_message_counts(self, luna):
+        budgets.note(luna, Usage(percent=90))
+        assert SendingPace.objects.get().used == 90
+
+    def test_an_account_that_was_deleted_meanwhile_is_no_error(self, luna):
+        Account.objects.all().delete()
+        budgets.note(luna, Usage(percent=99))
+        assert not SendingPace.objects.exists()
+
     def test_near_the_limit_it_stops_for_a_while(self, luna):
-        SendingPace.objects.create(account=luna)
         budgets.note(luna, Usage(percent=97))
         fill(luna, 3)
         assert budgets.claim(10) == []

@@ -232,7 +232,9 @@ def _work_alone():
 
     try:
         with forwarding.Calls(4) as calls:
-            forwarding._Office(calls).work()
+            office = forwarding._Office(calls)
+            while office.work():
+                pass
     finally:
         connection.close()
 
@@ -491,7 +493,12 @@ class TestCrashes:
         self, endpoint, receiver, conversation
     ):
         say(conversation)
-        with patch.object(forwarding, "settle", side_effect=SystemExit), pytest.raises(SystemExit):
+        with (
+            forwarding.Calls(2) as calls,
+            patch.object(forwarding, "_office", forwarding._Office(calls)),  # It dies as well.
+            patch.object(forwarding, "settle", side_effect=SystemExit),
+            pytest.raises(SystemExit),
+        ):
             forward()
         assert Delivery.objects.get().state == State.WAITING
         CrmEndpoint.objects.update(lease=None, leased_until=None)
@@ -516,6 +523,89 @@ class TestCrashes:
             forward()
         assert receiver.texts == ["one", "two"]
         assert set(Delivery.objects.values_list("state", flat=True)) == {State.DELIVERED}
+
+    @pytest.mark.parametrize("part", ["_look", "_let_go"])
+    def test_an_error_elsewhere_loses_no_outcome(
+        self, endpoint, receiver, conversation, monkeypatch, part
+    ):
+        real = getattr(forwarding._Office, part)
+
+        def fail_once(*args):
+            if receiver.got:
+                monkeypatch.setattr(forwarding._Office, part, real)
+                raise OperationalError("database is locked")
+            real(*args)
+
+        receiver.delay = 0.1
+        say(conversation)
+        monkeypatch.setattr(forwarding._Office, part, fail_once)
+        forward()
+        assert Delivery.objects.get().state == State.DELIVERED
+        endpoint.refresh_from_db()
+        assert endpoint.lease is None
+        forward()
+        assert receiver.texts == ["Hello"]
+
+    def test_a_fault_of_ours_is_not_kept_for_ever(
+        self, endpoint, receiver, conversation, monkeypatch
+    ):
+        say(conversation)
+        with patch.object(forwarding, "settle", side_effect=TypeError):
+            forward()
+        CrmEndpoint.objects.update(lease=None, leased_until=None)
+        forward()
+        assert Delivery.objects.get().state == State.DELIVERED
+
+
+class TestTurns:
+    @pytest.fixture(autouse=True)
+    def short(self, monkeypatch):
+        monkeypatch.setattr(forwarding, "TURN", 0.3)
+
+    def test_it_ends_though_work_keeps_coming(self, endpoint, receiver, conversation):
+        receiver.delay = 0.05
+        for n in range(60):
+            say(conversation, f"{n}")
+        start = time.monotonic()
+        assert forwarding._office.work() == 1
+        assert time.monotonic() - start < 0.8
+        assert 0 < len(receiver.got) < 30
+        while forwarding._office.work():
+            pass
+        assert receiver.texts == [str(n) for n in range(60)]
+
+    def test_a_post_may_outlast_it_and_keeps_nobody_waiting(
+        self, account, endpoint, receiver, other_receiver, conversation
+    ):
+        receiver.delay = 1.5
+        say(conversation)
+        assert forwarding._office.work() == 1
+        slow = CrmEndpoint.objects.get()
+        assert slow.lease
+        quick = endpoint_to(account, other_receiver)
+        say(another(conversation, "200"))
+        assert forwarding._office.work() == 1
+        assert quick.deliveries.get().state == State.DELIVERED
+        assert not slow.deliveries.filter(state=State.DELIVERED).exists()
+        while forwarding._office.work():
+            pass
+        assert len(receiver.got) == 2
+        assert not Delivery.objects.waiting().exists()
+
+    def test_a_worker_that_stops_writes_down_what_is_under_way(
+        self, endpoint, receiver, conversation
+    ):
+        receiver.delay = 0.6
+        for n in range(5):
+            say(another(conversation, str(n)))
+        forwarding._office.work()
+        forwarding._settle_all()
+        assert len(receiver.got) == 2
+        assert Delivery.objects.filter(state=State.DELIVERED).count() == 2
+        endpoint.refresh_from_db()
+        assert endpoint.lease is None
+        forward()
+        assert len(receiver.got) == 5
 
 
 def test_a_dead_endpoint_does_not_keep_the_others_waiting(

@@ -1,14 +1,19 @@
 """Reactions of the account, its typing, and that it has read."""
 
 import json
+import threading
+import time
+from collections import Counter
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
+from accounts.instagram import InstagramClient
 from accounts.models import Account
 from messaging import outbox, sender_actions
-from messaging.models import Delivery, Message, SenderAction, SendingPace
+from messaging.calls import Calls
+from messaging.models import Conversation, Delivery, Message, SenderAction, SendingPace
 from tests.conftest import work
 
 from .forwards import endpoint_to
@@ -172,7 +177,10 @@ class TestReactions:
         sender_actions.react(question, "👍")
         (taken,) = SenderAction.objects.claim(1)
         sender_actions.react(question, "😮")
-        sender_actions._perform(taken)
+        with Calls(1) as calls:
+            sender_actions._begin(taken, calls, Counter())
+            for (action, client), result in calls.ended(5):
+                sender_actions._end(action, client, result)
         work()
         question.refresh_from_db()
         assert (stands(instagram), question.own_emoji) == ("😮", "😮")
@@ -239,3 +247,62 @@ def test_a_paused_account_waits(instagram, question):
     SendingPace.objects.update(paused_until=None)
     act()
     assert stands(instagram) == "👍"
+
+
+class TestSlowAccounts:
+    @pytest.fixture
+    def told(self, monkeypatch):
+        """Whom Instagram was told of; for customers named slow it takes its time."""
+        told = []
+
+        def act(client, igsid, body):
+            time.sleep(0.6 if igsid.startswith("slow") else 0)
+            told.append(igsid)
+
+        monkeypatch.setattr(InstagramClient, "act", act)
+        return told
+
+    def show(self, account, igsids):
+        for igsid in igsids:
+            conversation = Conversation.objects.create(
+                account=account, igsid=igsid, last_inbound_at=timezone.now()
+            )
+            sender_actions.show(conversation, Kind.MARK_SEEN)
+
+    def test_one_does_not_keep_the_others_waiting(self, connected, told):
+        other = Account.objects.create(
+            instagram_account_id="1784other", username="other", access_token="IGAATestToken",
+            token_expires_at=timezone.now() + timedelta(days=60),
+        )  # fmt: skip
+        self.show(connected, [f"slow {n}" for n in range(20)])
+        self.show(other, ["quick"])
+        sender_actions.perform.run()
+        assert told[0] == "quick"
+        assert len(told) == 21
+        assert not SenderAction.objects.exists()
+
+    def test_no_more_is_taken_than_is_called_at_once(self, connected, told):
+        self.show(connected, [f"slow {n}" for n in range(30)])
+        worker = threading.Thread(target=_perform_alone)
+        worker.start()
+        time.sleep(0.3)
+        taken = SenderAction.objects.exclude(lease=None).count()
+        assert 1 < taken <= sender_actions.SIDE_BY_SIDE
+        worker.join()
+        assert len(told) == 30
+
+    def test_a_turn_ends_though_work_keeps_coming(self, connected, told, monkeypatch):
+        monkeypatch.setattr(sender_actions, "TURN", 0.3)
+        self.show(connected, [f"slow {n}" for n in range(30)])
+        count = sender_actions.perform.work()
+        assert count == len(told) < 30
+        assert SenderAction.objects.filter(lease=None).count() == 30 - count
+
+
+def _perform_alone():
+    from django.db import connection
+
+    try:
+        sender_actions.perform.run()
+    finally:
+        connection.close()
