@@ -13,7 +13,8 @@ from typing import Any, Self
 class Calls:
     """A pool of threads, for as long as the `with` or the process lasts; they use no database."""
 
-    def __init__(self, threads: int):
+    def __init__(self, threads: int, on_end: Callable[[], None] = lambda: None):
+        self.on_end = on_end
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
         self.over: SimpleQueue[tuple[Any, Future]] = SimpleQueue()
         self.under_way = 0
@@ -48,3 +49,4 @@ class Calls:
 
     def _note(self, what: Any, future: Future) -> None:
         self.over.put((what, future))
+        self.on_end()
