@@ -333,8 +333,10 @@ _office = _Office(Calls(LANES * IN_FLIGHT, on_end=_go_on))
 """Of this process. The thread that runs the drain alone touches it."""
 
 
-@atexit.register
 def _settle_all() -> None:
     """Wait for the posts under way, and write down what became of them."""
     if _office.lanes or _office.calls.under_way:
         _office.pause(PATIENCE)
+
+
+atexit.register(lambda: forward.end(_settle_all))

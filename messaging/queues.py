@@ -140,8 +140,9 @@ class Drain:
                 self.running.release()
 
     def run_dry(self) -> None:
-        while self.work():
-            rest()
+        with self.running:
+            while self.work():
+                rest()
 
     def _take_turn(self) -> None:
         until = time.monotonic() + TURN
@@ -161,6 +162,11 @@ class Drain:
         self.is_asked = True  # Whoever runs it at this moment sees that before it ends.
         if not self.running.locked():
             threading.Thread(target=self._run_here, daemon=True, name=self.name).start()
+
+    def end(self, settle: Callable[[], None]) -> None:
+        """The process ends: let `settle` write down what is under way, and nobody begin more."""
+        self.running.acquire(timeout=TURN)  # Kept: whoever asks from now on finds it taken.
+        settle()
 
     def _run_here(self) -> None:
         try:

@@ -88,12 +88,14 @@ def send() -> int:
     return count or 1
 
 
-@atexit.register
 def _settle_all() -> None:
     """Wait for the calls under way, and write down what became of them."""
     if _under_way:
         wait(_under_way)
         _settle_those_that_ended()
+
+
+atexit.register(lambda: send.end(_settle_all))
 
 
 def hint(**signal: object) -> None:

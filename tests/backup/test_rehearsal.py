@@ -106,7 +106,7 @@ def test_while_others_write_it_shows_one_moment(used, new_site):
 
 def test_the_archive_is_a_tar_that_proves_itself_without_our_code(archive_path, tmp_path):
     with tarfile.open(archive_path) as tar:
-        tar.extractall(tmp_path, filter="data")
+        tar.extractall(tmp_path)  # noqa: S202  (our own, and filters came with Python 3.11.4)
         names = tar.getnames()
     assert names[0] == "manifest.json"
     assert names[1].startswith("database.")

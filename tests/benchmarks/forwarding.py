@@ -37,6 +37,10 @@ DEAD = 60.0
 """Seconds that the dead endpoint takes: above every time-out."""
 
 
+PATIENCE = 5
+"""Seconds in which what was posted has to be written down."""
+
+
 def run(deliveries: int = 3000, receivers: int = 10, rounds: int = 3) -> list[Table]:
     account = Account.objects.create(instagram_account_id="17841400000000808", username="bench")
     on = f"on {connection.display_name}"
@@ -146,11 +150,13 @@ def _forward(account: Account, total: int, receivers: int, *, dead: bool = False
         while there.counted()[0] < each * receivers:
             assert worker.poll() is None or there.counted()[0] >= each * receivers
             time.sleep(0.05)
-        time.sleep(0.3)  # The last ones are being written down.
+        live = Delivery.objects.filter(endpoint__url__in=there.urls[:receivers])
+        until = time.monotonic() + PATIENCE  # The last ones are being written down.
+        while live.waiting().exists() and time.monotonic() < until:
+            time.sleep(0.05)
         worker.kill()
         worker.communicate()
         count, _, last = there.counted()
-    live = Delivery.objects.filter(endpoint__url__in=there.urls[:receivers])
     return {
         "per second": count / (last - started),
         "not written down": live.waiting().count(),

@@ -386,10 +386,10 @@ class TestBanner:
         assert "<aside" not in client.get(PAGE).content.decode()
 
     def test_others_see_nothing_of_it(self, log_in, client):
-        assert "verdict" not in client.get("/login").content.decode()
+        assert "Warning about the secret" not in client.get("/login").content.decode()
         client = log_in()
         for path in ("/", "/accounts/", "/nothing"):
-            assert "verdict" not in client.get(path).content.decode()
+            assert "Warning about the secret" not in client.get(path).content.decode()
 
     def test_a_warning_is_less_than_an_error(self, log_in, monkeypatch):
         monkeypatch.setattr(verdict, "latest", Verdict(State.FALLBACK, "In use.", "Move them."))
@@ -400,7 +400,7 @@ class TestBanner:
         monkeypatch.setattr(verdict, "latest", Verdict(State.CURRENT, "Fine."))
         client = log_in(is_staff=True, is_superuser=True)
         for path in ("/", "/admin/"):
-            assert "verdict" not in client.get(path).content.decode()
+            assert "Warning about the secret" not in client.get(path).content.decode()
 
     def test_it_is_not_read_out_on_each_page_or_poll(self, log_in):
         client = log_in(is_staff=True)
@@ -409,4 +409,4 @@ class TestBanner:
         assert "aria-live" not in banner
         poll = client.get("/updates", {"after": -1})
         assert poll.status_code == 200
-        assert b"verdict" not in poll.content
+        assert b"Warning about the secret" not in poll.content

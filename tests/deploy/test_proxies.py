@@ -20,6 +20,8 @@ from .serving import Server
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 HOST = "dm.example.com"
+PASSWORD = "correct horse 41"
+USER = f"from accounts.models import User; User.objects.create_user('mara', password='{PASSWORD}')"
 WHERE = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin"
 
 pytestmark = [
@@ -36,6 +38,7 @@ def proxy(request, tmp_path_factory):
         pytest.skip(f"{request.param} or openssl is not installed")
     folder = tmp_path_factory.mktemp(request.param)
     with Server(folder) as server:
+        server.run("manage.py", "shell", "-c", USER)
         start = {"nginx": start_nginx, "caddy": start_caddy}[request.param]
         with start(program, folder, server.port) as proxy:
             yield proxy
@@ -171,12 +174,16 @@ def test_webhooks_come_through_byte_for_byte(proxy):
 
 
 def test_an_answer_with_ten_large_pictures_is_let_through(proxy):
-    token = proxy.ask("GET", "/login").cookies["csrftoken"]
-    form = {"csrfmiddlewaretoken": token, "username": "mara", "password": "no"}
+    login = {"username": "mara", "password": PASSWORD}
+    token = proxy.ask("POST", "/api/v1/auth/session", json=login).json()["token"]
+    fields = {"account_id": "acc_000000000000", "recipient_id": "1"}
     pictures = {"file": ("ten.jpg", b"x" * 80 * 1024 * 1024)}
-    headers = {"Referer": f"https://{HOST}/login", "Cookie": f"csrftoken={token}"}
-    answer = proxy.ask("POST", "/login", data=form, files=pictures, headers=headers)
-    assert answer.status_code == 200  # The login page once more.
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = proxy.ask(
+        "POST", "/api/v1/messages/send", data=fields, files=pictures, headers=headers
+    )
+    # All of it was taken; only then the account is looked for.
+    assert answer.json()["type"] == "urn:instamsg:problem:not-found"
 
 
 def test_slow_clients_take_no_thread_of_the_site(proxy):
