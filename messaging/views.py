@@ -226,6 +226,8 @@ def _mark_read(conversation):
 def _again(request, conversation):
     """The text of a message that is to be written once more."""
     wanted = request.GET.get("again", "")
+    if not wanted.isprintable():  # PostgreSQL takes no NUL.
+        return None
     return conversation.messages.filter(public_id=wanted).values_list("text", flat=True).first()
 
 
