@@ -82,7 +82,7 @@ def paths(user, account, conversation):
         )
         Attachment.objects.create(message=message, kind="share")
     rules = [
-        Rule.objects.create(account=account, name=name, kind="keyword", words=LONG, text=LONG)
+        Rule.objects.create(account=account, name=name[:80], kind="keyword", words=LONG, text=LONG)
         for name in ("Prices", "a-name-without-a-break-that-is-as-long-as-names-may-be" * 2)
     ]
     invitation = f"/accounts/invitations/{secret}"
