@@ -128,7 +128,7 @@ def _check_maker(key: ApiKey) -> None:
 
 
 def _look_up(secret: str) -> ApiKey | None:
-    """By hand: every request asks this, and the ORM takes three times as long over it."""
+    """By hand: every request asks this, and the ORM takes longer over it."""
     sql = "SELECT * FROM api_keys WHERE digest = %s"
     for key in ApiKey.objects.raw(sql, [digest(secret)]):
         (key.user,) = User.objects.raw("SELECT * FROM users WHERE id = %s", [key.user_id])

@@ -1,7 +1,7 @@
 """How many requests a caller has made this minute, counted where all processes see it.
 
-The task queue's storage counts: it adds one atomically on every backend, and on SQLite its file
-waits for no disk (30 µs; 70 on PostgreSQL). When it cannot count, nobody is refused.
+The task queue's storage counts: it adds one atomically on every backend, and waits for no disk.
+When it cannot count, nobody is refused.
 """
 
 import logging
