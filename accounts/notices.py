@@ -1,10 +1,11 @@
 """Tells people of accounts whose token this site had to forget, or is going to; or that ends."""
 
 import logging
+from collections.abc import Callable
 from itertools import groupby
 from operator import attrgetter
 from smtplib import SMTPRecipientsRefused
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
@@ -19,6 +20,10 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 10
 """Seconds to wait for the mail server."""
+
+Unheard = Callable[[set[str]], None]
+"""Called, once the mails went out, with the accounts of which no mail did: the mail server was out
+of reach, and they may be told again. Not called when somebody heard of each."""
 
 REASON = (
     "This site had to forget the permission that Instagram gave. Reconnect to answer again; what "
@@ -42,22 +47,30 @@ def clearing_announced(pks: list[str], **signal: Any) -> int:
     return _tell(pks, "Soon to be reconnected: {}", "accounts/reset_announced_email.txt")
 
 
-def token_trouble(pks: list[str]) -> int:
+def token_trouble(pks: list[str], unheard: Unheard) -> int:
     """Tell the owners that only they can keep these accounts connected. Changes nothing."""
-    return _tell(pks, "Please reconnect {}", "accounts/token_email.txt", role=Role.OWNER)
+    template = "accounts/token_email.txt"
+    return _tell(pks, "Please reconnect {}", template, unheard=unheard, role=Role.OWNER)
 
 
-def tell_owners(pk: str, subject: str, template: str, **more: Any) -> int:
+def tell_owners(
+    pk: str, subject: str, template: str, unheard: Unheard | None = None, **more: Any
+) -> int:
     """Tell the owners of something else about this account; `more` is for the template."""
-    return _tell([pk], subject, template, more, role=Role.OWNER)
+    return _tell([pk], subject, template, more, unheard, role=Role.OWNER)
 
 
 def _tell(
-    pks: list[str], subject: str, template: str, more: dict[str, Any] | None = None, **members: Any
+    pks: list[str],
+    subject: str,
+    template: str,
+    more: dict[str, Any] | None = None,
+    unheard: Unheard | None = None,
+    **members: Any,
 ) -> int:
     """One mail to each member who has an address, about all their accounts among `pks`.
 
-    `members` narrows down to whom.
+    They go out once it is committed. `members` narrows down to whom.
     """
     if not settings.EMAIL_IS_CONFIGURED:
         return 0
@@ -79,25 +92,37 @@ def _tell(
             **(more or {}),
         }
         text = render_to_string(template, context)
-        mails.append((user, EmailMessage(subject.format(what), text, to=[user.email])))
-    transaction.on_commit(lambda: _send(mails))
+        message = EmailMessage(subject.format(what), text, to=[user.email])
+        mails.append(_Mail(user, {one.account_id for one in memberships}, message))
+    transaction.on_commit(lambda: _send(mails, unheard))
     return len(mails)
 
 
-def _send(mails: list[tuple[User, EmailMessage]]) -> None:
+class _Mail(NamedTuple):
+    user: User
+    accounts: set[str]
+    message: EmailMessage
+
+
+def _send(mails: list[_Mail], unheard: Unheard | None) -> None:
     """What was done stands, whether people hear of it by mail or not: failures are logged."""
-    left = len(mails)
+    done = 0
     try:
         with get_connection(timeout=PATIENCE) as server:
-            for user, message in mails:
-                _send_one(server, user, message)
-                left -= 1
+            for mail in mails:
+                _send_one(server, mail)
+                done += 1
     except Exception as exc:
-        logger.error("%d members could not be told by mail: %s", left, exc)
+        logger.error("%d members could not be told by mail: %s", len(mails) - done, exc)
+    # One owner who heard of an account is enough: nobody is to get the same mail again and again.
+    heard = {pk for mail in mails[:done] for pk in mail.accounts}
+    left = {pk for mail in mails[done:] for pk in mail.accounts} - heard
+    if left and unheard:
+        unheard(left)
 
 
-def _send_one(server: Any, user: User, message: EmailMessage) -> None:
+def _send_one(server: Any, mail: _Mail) -> None:
     try:
-        server.send_messages([message])
+        server.send_messages([mail.message])
     except (SMTPRecipientsRefused, ValueError) as exc:  # This address; the next may be good.
-        logger.error("user %s could not be told by mail: %s", user.pk, type(exc).__name__)
+        logger.error("user %s could not be told by mail: %s", mail.user.pk, type(exc).__name__)

@@ -29,14 +29,19 @@ def due() -> list[Account]:
 def send() -> int:
     """Tell what is new: once each, in the log and, where it is configured, by mail.
 
-    Returns of how many accounts it told.
+    Of what no mail could tell, because the mail server was out of reach, the next look tells
+    again. Returns of how many accounts it told.
     """
     waiting = due()
     if not waiting:
         return 0
+    now = timezone.now()
     with transaction.atomic():
-        told = [account for account in waiting if _take(account)]
-        notices.token_trouble([account.pk for account in told])
+        told = [account for account in waiting if _take(account, now)]
+        notices.token_trouble(
+            [account.pk for account in told],
+            lambda unheard: _put_back([one for one in told if one.pk in unheard], now),
+        )
     for account in told:
         left = "" if account.days_left is None else f", {account.days_left} days left"
         logger.warning(
@@ -75,7 +80,14 @@ def _last_news(account: Account) -> datetime:
     return max(moment for moment in moments if moment <= timezone.now())
 
 
-def _take(account: Account) -> bool:
-    """One worker tells it, and remembers before it does: better once too few than each minute."""
+def _take(account: Account, now: datetime) -> bool:
+    """One worker tells it, and remembers before it does: a crash repeats no mail."""
     seen = Account.objects.filter(pk=account.pk, token_alerted_at=account.token_alerted_at)
-    return seen.update(token_alerted_at=timezone.now()) == 1
+    return seen.update(token_alerted_at=now) == 1
+
+
+def _put_back(accounts: list[Account], taken_at: datetime) -> None:
+    """Nobody was told of these."""
+    for account in accounts:
+        mine = Account.objects.filter(pk=account.pk, token_alerted_at=taken_at)
+        mine.update(token_alerted_at=account.token_alerted_at)

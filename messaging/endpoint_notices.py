@@ -20,17 +20,24 @@ CLEARED = (
 
 @Drain
 def tell_owners() -> int:
-    """Tell of the endpoints that this site switched off; returns how many there were.
+    """Tell of the endpoints that this site switched off; returns of how many it told.
 
-    The row remembers before the mail goes: better once too few than again and again.
+    The row remembers before the mail goes: a crash repeats none. Where the mail server is out of
+    reach it forgets again, and the next sweep tells.
     """
-    endpoints = list(due())
-    for endpoint in endpoints:
+    told = 0
+    for endpoint in due():
+        row = CrmEndpoint.objects.filter(pk=endpoint.pk)
+        unheard, now = set(), timezone.now()
         with transaction.atomic():
-            row = CrmEndpoint.objects.filter(pk=endpoint.pk, owners_told_at=None)
-            if row.update(owners_told_at=timezone.now()):
-                _tell(endpoint, endpoint.problem)
-    return len(endpoints)
+            if not row.filter(owners_told_at=None).update(owners_told_at=now):
+                continue
+            _tell(endpoint, endpoint.problem, unheard.update)
+        if unheard:
+            row.filter(owners_told_at=now).update(owners_told_at=None)
+        else:
+            told += 1
+    return told
 
 
 def due() -> QuerySet[CrmEndpoint]:
@@ -50,11 +57,12 @@ def secrets_cleared(pks: list[str], field: Any = None, **signal: Any) -> None:
         _tell(endpoint, CLEARED)
 
 
-def _tell(endpoint: CrmEndpoint, reason: str) -> None:
+def _tell(endpoint: CrmEndpoint, reason: str, unheard: notices.Unheard | None = None) -> None:
     notices.tell_owners(
         endpoint.account_id,
         "Nothing is forwarded to the CRM of {}",
         "messaging/endpoint_email.txt",
+        unheard,
         endpoint=endpoint,
         reason=reason,
         url=settings.PUBLIC_BASE_URL + endpoint.get_absolute_url(),

@@ -2,8 +2,10 @@
 
 import threading
 from datetime import timedelta
+from smtplib import SMTPServerDisconnected
 
 import pytest
+from django.core.mail.backends.locmem import EmailBackend
 from django.db import connection
 from django.utils import timezone
 
@@ -170,6 +172,48 @@ def test_members_are_not_asked_for_what_only_owners_can_do(instagram, failing, s
     Membership.objects.create(user=stranger, account=failing, role=Role.MEMBER)
     let_pass(instagram, days=50)
     assert [mail.to for mail in watch()] == [["mara@shop.example"]]
+
+
+@pytest.fixture
+def otto(stranger, failing):
+    """Another owner, who is told after Mara."""
+    User.objects.filter(pk=stranger.pk).update(email="otto@shop.example")
+    Membership.objects.create(user=stranger, account=failing, role=Role.OWNER)
+    return stranger
+
+
+def lose_the_mail_server(monkeypatch, after):
+    """It takes `after` mails; then the connection is gone."""
+    send, taken = EmailBackend.send_messages, []
+
+    def send_or_fail(self, mails):
+        if len(taken) == after:
+            raise SMTPServerDisconnected("Connection unexpectedly closed")
+        taken.append(mails)
+        return send(self, mails)
+
+    monkeypatch.setattr(EmailBackend, "send_messages", send_or_fail)
+
+
+def test_while_the_mail_server_is_away_it_is_tried_again(instagram, failing, watch, monkeypatch):
+    let_pass(instagram, days=50)
+    with monkeypatch.context() as patch:
+        lose_the_mail_server(patch, after=0)
+        assert watch() == []
+        assert watch() == []
+        assert len(token_alerts.due()) == 1
+    assert len(watch()) == 1
+    assert watch() == []
+
+
+def test_an_owner_who_was_told_does_not_hear_it_again_for_the_sake_of_others(
+    instagram, failing, watch, monkeypatch, otto
+):
+    let_pass(instagram, days=50)
+    with monkeypatch.context() as patch:
+        lose_the_mail_server(patch, after=1)
+        assert len(watch()) == 1
+    assert watch() == []
 
 
 def test_without_a_mail_server_the_log_has_it(instagram, failing, watch, settings, caplog):

@@ -9,6 +9,7 @@ from datetime import timedelta
 from unittest.mock import patch
 
 import pytest
+from django.core.mail.backends.locmem import EmailBackend
 from django.db import OperationalError
 from django.utils import timezone
 
@@ -434,6 +435,23 @@ class TestSwitchingOff:
         forward()
         assert len(receiver.got) == 1
         assert Delivery.objects.count() == 1
+
+    def test_while_the_mail_server_is_away_the_owners_are_told_later(
+        self, endpoint, receiver, conversation, mailoutbox, monkeypatch
+    ):
+        def refuse(self):
+            raise ConnectionRefusedError("Connection refused")
+
+        receiver.answers = [410]
+        say(conversation)
+        forward()
+        with monkeypatch.context() as patch:
+            patch.setattr(EmailBackend, "open", refuse)
+            endpoint_notices.tell_owners.run()
+        assert mailoutbox == []
+        endpoint_notices.tell_owners.run()
+        endpoint_notices.tell_owners.run()
+        assert len(mailoutbox) == 1
 
     def test_so_do_five_days_in_which_nothing_succeeded(self, endpoint, receiver, conversation):
         receiver.think = lambda got: 500
