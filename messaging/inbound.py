@@ -35,7 +35,9 @@ QUIET = timedelta(seconds=1)
 """After so long without a webhook, none is expected."""
 
 ATTEMPTS = 5
-"""How often an event is tried before its row says that it failed."""
+"""How often an event, or the split of a body, is tried before its row says that it failed."""
+
+NOT_SPLIT = "Its webhook could not be split into events; the log says why."
 
 
 class Todo(NamedTuple):
@@ -71,27 +73,60 @@ def _split(webhooks: list[WebhookEvent]) -> list[Todo]:
     """Write the events of the webhooks down, as claimed by this worker."""
     if not webhooks:
         return []
-    found = {webhook: wire.read(bytes(webhook.body)) for webhook in webhooks}
+    found = {}
+    for webhook in webhooks:
+        try:
+            found[webhook] = wire.read(bytes(webhook.body))
+        except Exception:
+            _not_split(webhook)
     accounts = _accounts(event for events in found.values() for event in events)
     groups: list[list[WebhookEvent]] = [[]]
     for webhook, events in found.items():
         if groups[-1] and sum(len(found[one]) for one in groups[-1]) + len(events) > AT_ONCE:
             groups.append([])
         groups[-1].append(webhook)
-    todo = []
-    for group in groups:
-        mine = [
-            _todo(webhook, position, event, accounts, is_alone=len(found[webhook]) == 1)
-            for webhook in group
-            for position, event in enumerate(found[webhook])
-        ]
-        try:
-            _write(group, [one.row for one in mine])
-        except Exception:  # The others are not to wait; its lease says when it is tried again.
-            logger.exception("webhooks %s: not split", [webhook.pk for webhook in group])
-            continue
-        todo += mine
-    return todo
+    return [one for group in groups if group for one in _written(group, found, accounts)]
+
+
+def _written(
+    group: list[WebhookEvent], found: dict[WebhookEvent, list[Event]], accounts: dict[str, str]
+) -> list[Todo]:
+    """The events of these webhooks, as rows; written one webhook at a time where that fails."""
+    mine = [
+        _todo(webhook, position, event, accounts, is_alone=len(found[webhook]) == 1)
+        for webhook in group
+        for position, event in enumerate(found[webhook])
+    ]
+    try:
+        _write(group, [one.row for one in mine])
+    except Exception:
+        if len(group) > 1:  # One may be at fault; the others are not to wait for it.
+            return [one for webhook in group for one in _written([webhook], found, accounts)]
+        _not_split(group[0])
+        return []
+    return mine
+
+
+def _not_split(webhook: WebhookEvent) -> None:
+    """Its lease says when it is tried again, until that was often enough."""
+    logger.exception("webhook %s: not split", webhook.pk)
+    if webhook.attempts < ATTEMPTS:
+        return
+    with transaction.atomic():
+        if not webhook.settle(state=State.FAILED):
+            return
+        InboundEvent.objects.filter(webhook=webhook).delete()
+        InboundEvent.objects.create(
+            webhook=webhook,
+            position=0,
+            kind=Kind.UNKNOWN,
+            dedupe_key=wire.key_of(Event(Kind.UNKNOWN)),
+            state=State.FAILED,
+            reason=NOT_SPLIT,
+            due_at=None,
+            attempts=webhook.attempts,
+        )
+        Tally.objects.add("event", {State.FAILED: 1})
 
 
 def _write(webhooks: list[WebhookEvent], rows: list[InboundEvent]) -> None:

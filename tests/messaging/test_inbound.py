@@ -7,7 +7,7 @@ from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from accounts.models import Account
-from messaging import inbound, wire
+from messaging import inbound, ledger, wire
 from messaging.models import (
     Attachment,
     Conversation,
@@ -233,6 +233,70 @@ def test_an_event_that_fails_each_time_ends_as_failed(account, deliver):
     assert (event.state, event.due_at) == ("failed", None)
     assert "log says why" in event.reason
     assert WebhookEvent.objects.get().state == "failed"
+
+
+@contextmanager
+def unsplittable(match):
+    """While it lasts, no event for the account that `match` names is written down."""
+
+    def refuse(execute, sql, params, many, context):
+        if sql.startswith('INSERT INTO "inbound_events"') and match in map(str, params):
+            raise DatabaseError("value too long for type character varying(64)")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refuse):
+        yield
+
+
+def split_again():
+    WebhookEvent.objects.filter(due_at__isnull=False).update(due_at=timezone.now())
+    inbound.process.run()
+
+
+def test_a_body_that_cannot_be_split_keeps_no_other_waiting(account, post_webhook, deliver):
+    post_webhook(body_of(account, "bad", sender="bad"))
+    deliver("text", mid="good")
+    with unsplittable("bad"):
+        inbound.process.run()
+    assert Message.objects.get().mid == "good"
+    bad, good = WebhookEvent.objects.order_by("pk")
+    assert (bad.state, good.state) == ("pending", "processed")
+    assert bad.due_at > timezone.now()
+
+
+def test_one_that_fails_each_time_ends_as_failed_and_can_be_replayed(account, post_webhook):
+    post_webhook(body_of(account, "bad", sender="bad"))
+    with unsplittable("bad"):
+        for _ in range(inbound.ATTEMPTS):
+            assert WebhookEvent.objects.get().state == "pending"
+            split_again()
+    webhook = WebhookEvent.objects.get()
+    assert (webhook.state, webhook.due_at, webhook.attempts) == ("failed", None, inbound.ATTEMPTS)
+    event = InboundEvent.objects.get()
+    assert (event.state, event.reason, event.due_at) == ("failed", inbound.NOT_SPLIT, None)
+
+    assert sum(ledger.replay(ledger.chosen(state="failed"))) == 1
+    inbound.process.run()
+    assert Message.objects.get().mid == "bad"
+    assert not InboundEvent.objects.exclude(state="processed").exists()
+    assert WebhookEvent.objects.get().state == "processed"
+
+
+def test_so_does_one_that_cannot_be_read(account, deliver, monkeypatch):
+    def fail(body):
+        if b"bad" in body:
+            raise TypeError("no such shape")
+        return read(body)
+
+    read = wire.read
+    monkeypatch.setattr(wire, "read", fail)
+    deliver("text", mid="bad")
+    deliver("text", mid="good")
+    for _ in range(inbound.ATTEMPTS):
+        split_again()
+    assert Message.objects.get().mid == "good"
+    states = WebhookEvent.objects.order_by("pk").values_list("state", flat=True)
+    assert list(states) == ["failed", "processed"]
 
 
 def test_a_long_batch_renews_its_lease(account, post_webhook, monkeypatch):
