@@ -113,8 +113,22 @@ def disconnect(account: Account) -> None:
     Instagram's answer decides nothing: the account may be gone there, and a token that nobody
     can open must be forgotten all the same.
     """
+    unsubscribe(account)
+    with transaction.atomic():
+        forget_token(account)
+
+
+def unsubscribe(account: Account) -> None:
+    """Ask Instagram for no more webhooks, with the token that this object holds."""
     with suppress(InstagramError, TokenUnreadable):
         account.client().unsubscribe()
+
+
+def forget_token(account: Account) -> None:
+    """Belongs into a transaction. Nothing happens when a person allowed it anew since it was read.
+
+    A refresh since then is no such act.
+    """
     changes = {
         "token_issued_at": None,
         "token_expires_at": None,
@@ -123,13 +137,11 @@ def disconnect(account: Account) -> None:
         "problem_reason": "",
         "problem_at": None,
     }
-    # Unless a person allowed it anew while Instagram was asked; a refresh meanwhile is no such act.
     same_link = Account.objects.filter(pk=account.pk, allowed_at=account.allowed_at)
-    with transaction.atomic():
-        had_token = same_link.filter(access_token__isnull=False).update(access_token=None)
-        same_link.update(**changes)
-        if had_token:
-            audit.token_forgotten(account)
+    had_token = same_link.filter(access_token__isnull=False).update(access_token=None)
+    same_link.update(**changes)
+    if had_token:
+        audit.token_forgotten(account)
 
 
 def _claim(user: User, browser: str, state: str) -> ConnectAttempt:

@@ -6,7 +6,6 @@ same Instagram account may be connected anew beside it. Workers delete the rest.
 """
 
 import logging
-from contextlib import suppress
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -14,14 +13,12 @@ from django.dispatch import Signal
 from django.utils import timezone
 
 from . import audit, connecting
-from .instagram_errors import InstagramError
 from .models import (
     Account,
     ConnectAttempt,
     DeletionRequest,
     Membership,
     Role,
-    TokenUnreadable,
     User,
 )
 from .signed_requests import SignedRequest
@@ -80,8 +77,7 @@ def delete_for_instagram(signed: SignedRequest) -> str:
 
 def delete(account: Account) -> str:
     """Begin to delete the account for good. Returns the code that shows how far it is."""
-    with suppress(InstagramError, TokenUnreadable):  # It goes, whatever Instagram says.
-        account.client().unsubscribe()
+    connecting.unsubscribe(account)  # It goes, whatever Instagram says.
     return _begin([account], DeletionRequest.AskedBy.OWNER)
 
 
@@ -93,7 +89,7 @@ def leave(account: Account, user: User) -> bool:
     """
     with transaction.atomic():
         # One at a time: of two people who leave at once, the second sees that it is the last.
-        Account.objects.select_for_update(no_key=True).filter(pk=account.pk).first()
+        account = Account.objects.select_for_update(no_key=True).get(pk=account.pk)
         others = account.memberships.exclude(user=user)
         roles = list(others.values_list("role", flat=True))
         if roles and Role.OWNER not in roles:
@@ -102,8 +98,10 @@ def leave(account: Account, user: User) -> bool:
                 "invitation as owner first; or delete the account, for all of you."
             )
         Membership.objects.filter(account=account, user=user).delete()
-    if not roles:
-        connecting.disconnect(account)
+        if not roles:
+            connecting.forget_token(account)
+    if not roles:  # With the token that it had: nobody else knows that any more.
+        connecting.unsubscribe(account)
     return not roles
 
 

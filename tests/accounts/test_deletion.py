@@ -444,19 +444,39 @@ class TestLeaving:
         assert not Membership.objects.exists()
         assert Account.objects.get().access_token is None
 
-    def test_a_refresh_while_the_last_one_leaves_keeps_no_token(
-        self, instagram, connected, user, monkeypatch
+    def test_instagram_is_asked_for_no_more_webhooks(self, instagram, connected, user):
+        assert wishes.leave(Account.objects.get(), user)
+        assert instagram.control("state", method="GET")["subscriptions"] == {}
+
+    def test_a_refresh_just_before_the_last_one_leaves_keeps_no_token(
+        self, instagram, connected, user
     ):
         let_pass(instagram, hours=25)
-        unsubscribe = InstagramClient.unsubscribe
-
-        def refreshed_meanwhile(client):
-            unsubscribe(client)
-            assert token_watch.refresh(Account.objects.get()).outcome == "refreshed"
-
-        monkeypatch.setattr(InstagramClient, "unsubscribe", refreshed_meanwhile)
-        assert wishes.leave(Account.objects.get(), user)
+        before = Account.objects.get()
+        assert token_watch.refresh(Account.objects.get()).outcome == "refreshed"
+        assert wishes.leave(before, user)
         assert Account.objects.get().access_token is None
+
+    def test_no_crash_leaves_an_account_connected_without_people(
+        self, instagram, connected, user, monkeypatch
+    ):
+        def die(*args):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(InstagramClient, "unsubscribe", die)
+        with pytest.raises(KeyboardInterrupt):
+            wishes.leave(Account.objects.get(), user)
+        account = Account.objects.get()
+        assert (account.access_token, account.users.count()) == (None, 0)
+
+        Account.objects.update(access_token="IGAATestTokenThatOpensNothing00000000000")
+        Membership.objects.create(user=user, account=account, role=Role.OWNER)
+        monkeypatch.setattr(connecting, "forget_token", die)
+        with pytest.raises(KeyboardInterrupt):
+            wishes.leave(Account.objects.get(), user)
+        account = Account.objects.get()
+        assert account.access_token is not None
+        assert list(account.users.all()) == [user]
 
     def test_strangers_leave_nothing(self, client, account, stranger):
         client.force_login(stranger)
