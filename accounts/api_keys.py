@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from django.db import transaction
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from . import audit
-from .models import Account, ApiKey, Scope, User, digest
+from .models import Account, ApiKey, ApiKeyQuerySet, Scope, User, digest
 
 PREFIX = "imsg_"
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -27,6 +28,8 @@ MOST_DAYS = 365
 FOR_PASSWORD = (Scope.READ, Scope.SEND)
 """What a key may do that was made by user name and password."""
 
+FROM_LOGIN = "Made by password"
+"""The name of such a key, and what tells it from others."""
 
 MOST = 50
 """Working keys of one user: more than that, nobody looks after."""
@@ -81,6 +84,22 @@ def make(
     return key, secret
 
 
+def make_by_password(user: User) -> tuple[ApiKey, str]:
+    """A new key for a program that logs in, as `make` gives it; many do so at each start.
+
+    Where the user has as many as one may have, the one made this way that was not used for the
+    longest time ends. Raises TooManyKeys when all were made in other ways.
+    """
+    with transaction.atomic():
+        working = _lock_working(user)
+        if working.count() >= MOST:
+            last_use = Coalesce("last_used_at", "created_at")
+            longest_unused = working.filter(name=FROM_LOGIN).order_by(last_use, "pk").first()
+            if longest_unused:
+                revoke(longest_unused)
+        return make(user, FROM_LOGIN)
+
+
 def revoke(key: ApiKey) -> bool:
     """End the key now, and all that it made. False when it was revoked before."""
     with transaction.atomic():
@@ -112,10 +131,14 @@ def find(secret: str) -> ApiKey:
     return key
 
 
-def _check_number(user: User) -> None:
-    """Locks the user, so that no two requests count at once."""
+def _lock_working(user: User) -> ApiKeyQuerySet:
+    """The user's keys that work. Locks the user, so that no two requests count at once."""
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    if ApiKey.objects.filter(user=user).working().count() >= MOST:
+    return ApiKey.objects.filter(user=user).working()
+
+
+def _check_number(user: User) -> None:
+    if _lock_working(user).count() >= MOST:
         name = user.get_username()
         text = f"{name} has {MOST} API keys that work. Revoke those that nothing uses any more."
         raise TooManyKeys(text)

@@ -11,7 +11,7 @@ from .accounts import (
     User,
     new_account_id,
 )
-from .api_keys import ApiKey, Scope
+from .api_keys import ApiKey, ApiKeyQuerySet, Scope
 from .deletions import DeletionRequest
 from .digests import digest
 from .idempotent import IdempotentRequest
@@ -23,6 +23,7 @@ __all__ = [
     "Account",
     "AccountQuerySet",
     "ApiKey",
+    "ApiKeyQuerySet",
     "ConnectAttempt",
     "DeletionRequest",
     "IdempotentRequest",

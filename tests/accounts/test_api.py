@@ -8,6 +8,7 @@ import pytest
 from django.contrib.sessions.models import Session
 from django.core.exceptions import RequestDataTooBig
 from django.db import OperationalError
+from django.db.models import F
 from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
@@ -486,6 +487,32 @@ class TestKeys:
         api_keys.make(stranger, "CRM")
         ask("delete", f"/api-keys/{made['id']}")
         assert ask("post", "/auth/token", LOGIN).status_code == 200
+
+    def test_who_logs_in_at_each_start_goes_on_and_loses_no_key_in_use(
+        self, client, user, key, monkeypatch
+    ):
+        monkeypatch.setattr(api_keys, "MOST", 4)
+        login = json.dumps(LOGIN)
+        kept = client.post(f"{V1}/auth/token", login, content_type="application/json").json()
+        made = []
+        for n in range(8):
+            ApiKey.objects.filter(name="Made by password").update(
+                created_at=F("created_at") - timedelta(hours=1),
+                last_used_at=F("last_used_at") - timedelta(hours=1),
+            )
+            in_use = client.get(f"{V1}/accounts", headers=bearer(kept["api_key"]))
+            assert in_use.status_code == 200, n
+            answer = client.post(f"{V1}/auth/token", login, content_type="application/json")
+            assert answer.status_code == 200, n
+            made.append(answer.json()["api_key"])
+        assert ApiKey.objects.filter(user=user).working().count() == 4
+        opened = [
+            client.get(f"{V1}/accounts", headers=bearer(one)).status_code
+            for one in (key, kept["api_key"], *made)
+        ]
+        assert opened == [200, 200, *[401] * 6, 200, 200]
+        ended = SecurityEvent.objects.filter(kind=SecurityEvent.Kind.API_KEY_REVOKED)
+        assert ended.count() == 6
 
     def test_a_limited_key_makes_and_sees_none(self, client, user, account):
         _, secret = api_keys.make(user, "CRM", scopes=Scope, accounts=[account])
