@@ -1,8 +1,9 @@
 """What events make of conversations: the same rows in whatever order and number they come.
 
-Each event moves its message or conversation one way only: content is written once, the edit with
-the highest number wins, the latest reaction of each side, the latest reading; taken back is taken
-back. So order, copies and the number of workers do not matter.
+Each event moves its message or conversation one way only: content is written once, of copies that
+tell different times the latest counts, the edit with the highest number wins, the latest reaction
+of each side, the latest reading; taken back is taken back.
+So order, copies and the number of workers do not matter.
 """
 
 from collections.abc import Callable
@@ -118,8 +119,6 @@ def _content(board: Board, told: Told) -> str:
             media.attachment(message, position, item)
             for position, item in enumerate(event.attachments)
         ]
-        if not message.is_out:
-            _note_wish(conversation, message)
         if not told.is_old:
             board.tell_came(message)
             if not message.is_out:
@@ -131,7 +130,13 @@ def _content(board: Board, told: Told) -> str:
         _confirm(board, message, told)
     elif message.context.get("read_back") and not event.context.get("read_back"):
         _complete(board, message, told)
+    # Our own have the time of their echo (_confirm).
+    if not message.is_from_here and told.moment > message.timestamp:
+        message.timestamp = told.moment
+        board.touch(message)
     _note_times(board, conversation, message)
+    if not message.is_out:
+        _note_wish(conversation, event.text or "", told.moment)
     if referral := event.context.get("referral"):
         _came_by(board, conversation, referral, told.moment)
     return ""
@@ -305,7 +310,7 @@ def _confirm(board: Board, message: Message, told: Told) -> None:
 def _complete(board: Board, message: Message, told: Told) -> None:
     """The webhook of a message that was read back before it came: it tells more, and counts."""
     event = told.event
-    message.timestamp, message.context = told.moment, event.context
+    message.context = event.context
     if message.edited_at is None:
         message.text = event.text or ""
     board.touch(message)
@@ -332,12 +337,12 @@ def _note_times(board: Board, conversation: Conversation, message: Message) -> N
         board.note(conversation)
 
 
-def _note_wish(conversation: Conversation, message: Message) -> None:
+def _note_wish(conversation: Conversation, text: str, moment: datetime) -> None:
     """The customer wants no automatic replies, or wants them again."""
-    if matching.is_stop(message.text):
-        conversation.stopped_at = _later(conversation.stopped_at, message.timestamp)
-    elif matching.is_start(message.text):
-        conversation.started_at = _later(conversation.started_at, message.timestamp)
+    if matching.is_stop(text):
+        conversation.stopped_at = _later(conversation.stopped_at, moment)
+    elif matching.is_start(text):
+        conversation.started_at = _later(conversation.started_at, moment)
 
 
 def _came_by(

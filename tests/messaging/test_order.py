@@ -29,6 +29,12 @@ def home(n):
 
 KINDS = {
     "message": lambda n, at: e.message(f"mid-{n}", f"text {n}", n, **home(n)),
+    # A copy that tells another time, and wishes of the customer that do.
+    "copy": lambda n, at: e.message(f"mid-{n}", f"text {n}", at, **home(n)),
+    "copied echo": lambda n, at: e.echo(f"out-{n}", f"answer {n}", at, **home(n)),
+    "wish": lambda n, at: e.message(
+        f"wish-{n}", ["STOP", "START"][n % 2], at, customer=CUSTOMERS[0]
+    ),
     "edit": lambda n, at: e.edit(f"mid-{n}", f"edit {at}", str(at % 3 + 1), at, **home(n)),
     "empty edit": lambda n, at: e.edit(f"mid-{n}", None, 0, at, **home(n)),
     "nameless edit": lambda n, at: e.nameless_edit(f"mid-{n}", at),
@@ -62,6 +68,7 @@ def state():
     return (
         list(conversations.order_by("igsid").values_list(
             "igsid", "last_message_at", "last_inbound_at", "seen_at", "referral", "referral_at",
+            "stopped_at", "started_at",
         )),
         [
             (m.mid, m.text, m.direction, m.status, m.timestamp, m.reactions, m.edit_number,
