@@ -230,6 +230,12 @@ class SecurityEvent(models.Model):
         LOGIN_FAILED = "login_failed", "Login failed"
         API_KEY_MADE = "api_key_made", "API key made"
         API_KEY_REVOKED = "api_key_revoked", "API key revoked"
+        ENDPOINT_MADE = "endpoint_made", "CRM endpoint added"
+        ENDPOINT_CHANGED = "endpoint_changed", "CRM endpoint changed"
+        ENDPOINT_ROTATED = "endpoint_rotated", "Secret of a CRM endpoint replaced"
+        ENDPOINT_ON = "endpoint_on", "CRM endpoint switched on"
+        ENDPOINT_OFF = "endpoint_off", "CRM endpoint switched off"
+        ENDPOINT_DELETED = "endpoint_deleted", "CRM endpoint deleted"
         EXPORTED = "exported", "Security events exported"
 
     at = models.DateTimeField(default=timezone.now, db_index=True)

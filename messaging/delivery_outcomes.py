@@ -10,6 +10,8 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from crypto.models import SecurityEvent
+
 from . import endpoint_notices
 from .models import CrmEndpoint, Delivery, DeliveryAttempt, Tally
 from .posting import Outcome
@@ -113,10 +115,10 @@ def _note(endpoint: CrmEndpoint, outcomes: list[Outcome], now: datetime) -> None
 
 
 def _switch_off(rows: "Iterable[CrmEndpoint]", why: str, now: datetime) -> None:
-    pks = list(rows.filter(is_enabled=True).values_list("pk", "public_id"))
-    for pk, public_id in pks:
-        CrmEndpoint.objects.filter(pk=pk).update(
+    for endpoint in rows.filter(is_enabled=True).defer("secret", "previous_secret"):
+        endpoint.record(SecurityEvent.Kind.ENDPOINT_OFF, reason=why)
+        CrmEndpoint.objects.filter(pk=endpoint.pk).update(
             is_enabled=False, problem=why, switched_off_at=now, owners_told_at=None
         )
-        logger.warning("endpoint %s: switched off; its owners are told", public_id)
+        logger.warning("endpoint %s: switched off; its owners are told", endpoint.public_id)
         endpoint_notices.tell_owners.hint()

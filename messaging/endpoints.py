@@ -10,9 +10,12 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.models import Account
+from crypto.models import SecurityEvent
 
 from . import crm_events, forwarding, outbound_http, posting, signatures
 from .models import TEST, CrmEndpoint, Delivery, EventType, SecretUnreadable
+
+Kind = SecurityEvent.Kind
 
 MOST = 10
 """Endpoints of one account."""
@@ -40,15 +43,17 @@ def add(account: Account, url: str, events: Iterable[str] = ()) -> tuple[CrmEndp
         endpoint = CrmEndpoint.objects.create(
             account=account, url=url, events=events, secret=secret, status_told=account.status
         )
+        endpoint.record(Kind.ENDPOINT_MADE)
     return endpoint, secret
 
 
 def change(endpoint: CrmEndpoint, *, url: str, events: Iterable[str]) -> None:
     """What the address before refused is offered to a new one at once."""
-    before = endpoint.url
+    before, host = endpoint.url, endpoint.host
     endpoint.url, endpoint.events = checked_url(url), checked_events(events)
     with transaction.atomic():
         endpoint.save(update_fields=["url", "events"])
+        endpoint.record(Kind.ENDPOINT_CHANGED, before=host, events=endpoint.events)
         if endpoint.url != before:
             _begin_anew(endpoint)
 
@@ -56,6 +61,8 @@ def change(endpoint: CrmEndpoint, *, url: str, events: Iterable[str]) -> None:
 def enable(endpoint: CrmEndpoint) -> None:
     """Begin, or begin again; what waited goes out now."""
     with transaction.atomic():
+        if CrmEndpoint.objects.filter(pk=endpoint.pk, is_enabled=False).update(is_enabled=True):
+            endpoint.record(Kind.ENDPOINT_ON)
         CrmEndpoint.objects.filter(pk=endpoint.pk).update(
             is_enabled=True, problem="", switched_off_at=None, owners_told_at=None
         )
@@ -65,7 +72,10 @@ def enable(endpoint: CrmEndpoint) -> None:
 
 def disable(endpoint: CrmEndpoint) -> None:
     """Stop; what waits goes on waiting, and what happens from now on is not written down."""
-    CrmEndpoint.objects.filter(pk=endpoint.pk).update(is_enabled=False, problem="")
+    with transaction.atomic():
+        if CrmEndpoint.objects.filter(pk=endpoint.pk, is_enabled=True).update(is_enabled=False):
+            endpoint.record(Kind.ENDPOINT_OFF)
+        CrmEndpoint.objects.filter(pk=endpoint.pk).update(problem="")
     endpoint.refresh_from_db()
 
 
@@ -81,9 +91,11 @@ def rotate(endpoint: CrmEndpoint, *, overlap: timedelta = OVERLAP) -> str:
     endpoint.previous_until = timezone.now() + overlap if before else None
     if endpoint.is_enabled:
         endpoint.problem, endpoint.paused_until = "", None
-    endpoint.save(
-        update_fields=["secret", "previous_secret", "previous_until", "problem", "paused_until"]
-    )
+    with transaction.atomic():
+        endpoint.save(
+            update_fields=["secret", "previous_secret", "previous_until", "problem", "paused_until"]
+        )
+        endpoint.record(Kind.ENDPOINT_ROTATED)
     forwarding.forward.hint()
     return secret
 
@@ -107,9 +119,11 @@ _tests = BoundedSemaphore(3)
 def delete(endpoint: CrmEndpoint) -> None:
     """It is gone at once; a worker deletes what it was told."""
     with transaction.atomic():
-        CrmEndpoint.objects.filter(pk=endpoint.pk).update(
+        present = CrmEndpoint.objects.filter(pk=endpoint.pk, deleted_at=None)
+        if present.update(
             deleted_at=timezone.now(), is_enabled=False, secret=None, previous_secret=None
-        )
+        ):
+            endpoint.record(Kind.ENDPOINT_DELETED)
         forwarding.clear.hint()
 
 

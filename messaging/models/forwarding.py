@@ -4,7 +4,7 @@ import logging
 import secrets
 from contextlib import suppress
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts.models import Account, Membership, User
 from crypto.fields import EncryptedTextField
 from crypto.keyring import DecryptionError
+from crypto.models import SecurityEvent
 
 from ..queues import LEASE
 from .conversations import Conversation, Message
@@ -151,6 +152,14 @@ class CrmEndpoint(models.Model):
     def host(self) -> str:
         """What names it where the whole address would say too much."""
         return urlsplit(self.url).hostname or ""
+
+    def record(self, kind: SecurityEvent.Kind, **details: Any) -> None:
+        """Among the security events; belongs into the transaction that does what it says.
+
+        The address may hold a key: its host alone is named.
+        """
+        subject = f"endpoint {self.public_id} of account {self.account_id}"
+        SecurityEvent.objects.record(kind, subject, host=self.host, **details)
 
     def wants(self, event: str) -> bool:
         return not self.events or event in self.events
