@@ -124,6 +124,6 @@ class Meter:
         elif now >= self.next_line:
             self.next_line = now + self.SECONDS
             left = max(self.total - self.done, 0) / rate
-            self.command.stdout.write(
+            self.command.stderr.write(  # As the bar: stdout is for results.
                 f"{self.title}: {self.done:,} of {self.total:,}, {rate:,.0f}/s, {left:.0f} s left"
             )

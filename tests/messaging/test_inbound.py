@@ -1,12 +1,16 @@
+import io
+import json
 import random
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.core.management import call_command
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from accounts.models import Account
+from crypto.commands import Meter
 from messaging import inbound, ledger, wire
 from messaging.models import (
     Attachment,
@@ -280,6 +284,15 @@ def test_one_that_fails_each_time_ends_as_failed_and_can_be_replayed(account, po
     assert Message.objects.get().mid == "bad"
     assert not InboundEvent.objects.exclude(state="processed").exists()
     assert WebhookEvent.objects.get().state == "processed"
+
+
+def test_what_a_replay_tells_a_program_is_free_of_how_far_it_was(account, deliver, monkeypatch):
+    monkeypatch.setattr(Meter, "SECONDS", 0)
+    deliver("text")
+    out, err = io.StringIO(), io.StringIO()
+    call_command("replay_webhooks", "--all", "--json", stdout=out, stderr=err)
+    assert json.loads(out.getvalue()) == {"webhooks": 1, "dry_run": False}
+    assert "Marked: 1 of 1" in err.getvalue()
 
 
 def test_so_does_one_that_cannot_be_read(account, deliver, monkeypatch):
