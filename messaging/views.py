@@ -185,7 +185,7 @@ def conversation_updates(request, pk):
         return HttpResponse(status=204)
     changed = conversation.messages.for_thread().filter(change__gt=after)
     thread = list(changed.order_by("change", "pk")[:NEWS])
-    _attach_quoted(conversation, thread)
+    _attach(conversation, thread)
     context = {"conversation": conversation, "thread": thread, "emoji": EMOJI}
     response = render(request, "messaging/_updates.html", context)
     # After a long absence the rest comes with the next question.
@@ -226,7 +226,7 @@ def _mark_read(conversation):
 def _again(request, conversation):
     """The text of a message that is to be written once more."""
     wanted = request.GET.get("again", "")
-    if not wanted.isprintable():  # PostgreSQL takes no NUL.
+    if not wanted or not wanted.isprintable():  # PostgreSQL takes no NUL.
         return None
     return conversation.messages.filter(public_id=wanted).values_list("text", flat=True).first()
 
@@ -237,7 +237,7 @@ def _conversation_page(request, conversation, form, status=200):
         first = get_object_or_404(conversation.messages, pk=before)
         thread = thread.before(first)
     latest = list(thread.order_by("-timestamp", "-pk")[: PAGE + 1])
-    _attach_quoted(conversation, latest)
+    _attach(conversation, latest)
     context = _list_context(request) | {
         "conversation": conversation,
         "form": form,
@@ -250,9 +250,11 @@ def _conversation_page(request, conversation, form, status=200):
     return render(request, "messaging/conversation.html", context, status=status)
 
 
-def _attach_quoted(conversation, thread):
-    """Give each message that answers another the one that it answers, if that is here."""
+def _attach(conversation, thread):
+    """Give each message its account, and if it answers another that one, if that is here."""
     own = conversation.account.instagram_account_id
+    for message in thread:
+        message.account = conversation.account
     digests = {
         message: wire.mid_digest(own, message.context["reply_to"])
         for message in thread

@@ -75,18 +75,14 @@ class ConversationQuerySet(WritingQuerySet):
     def for_inbox(self) -> Self:
         """With all that one line of the list shows, the latest first."""
         latest = Message.objects.filter(conversation=OuterRef("pk")).order_by("-timestamp", "-pk")
-        return (
-            self.select_related("account")
-            .defer("account__access_token")
-            .annotate(
-                latest_text=Subquery(latest.values("text")[:1]),
-                latest_direction=Subquery(latest.values("direction")[:1]),
-                latest_status=Subquery(latest.values("status")[:1]),
-                latest_kind=Subquery(latest.values("attachments__kind")[:1]),
-                latest_unsent=Subquery(latest.values("unsent_at")[:1]),
-            )
-            .order_by("-last_message_at", "-pk")
-        )
+        return self.annotate(
+            account_username=F("account__username"),
+            latest_text=Subquery(latest.values("text")[:1]),
+            latest_direction=Subquery(latest.values("direction")[:1]),
+            latest_status=Subquery(latest.values("status")[:1]),
+            latest_kind=Subquery(latest.values("attachments__kind")[:1]),
+            latest_unsent=Subquery(latest.values("unsent_at")[:1]),
+        ).order_by("-last_message_at", "-pk")
 
     def for_api(self) -> Self:
         accounts = Account.objects.defer("access_token")
@@ -227,9 +223,11 @@ class Conversation(models.Model):
     @property
     def seen_latest(self) -> bool:
         """Whether the customer has read the last that the account wrote."""
+        if self.seen_at is None:  # With no answer in it, all of it would be looked through.
+            return False
         latest = self.messages.filter(direction=Message.Direction.OUT).order_by("-timestamp")
         sent_at = latest.values_list("timestamp", flat=True).first()
-        return bool(self.seen_at and sent_at and sent_at <= self.seen_at)
+        return sent_at is not None and sent_at <= self.seen_at
 
     @property
     def is_unread(self) -> bool:

@@ -21,9 +21,9 @@ class MessageQuerySet(QueuedQuerySet, WritingQuerySet):
         return self.filter(account__in=Account.objects.for_user(user))
 
     def for_thread(self) -> Self:
-        """With all that a thread shows of them."""
-        rows = self.select_related("written_by", "rule", "reaction_to_send", "account")
-        return rows.defer("account__access_token").prefetch_related("attachments")
+        """With all that a thread shows of them, but for their account."""
+        rows = self.select_related("written_by", "rule", "reaction_to_send")
+        return rows.prefetch_related("attachments")
 
     def for_api(self) -> Self:
         """With all that the API tells of them, but for their conversation."""

@@ -77,6 +77,10 @@ def _store(account: Account, messages: int, customers: int) -> None:
                 '', '[]', 1 FROM numbers""",
         ):
             cursor.execute(f"WITH RECURSIVE numbers(n) AS ({series}) {sql}")
+        cursor.execute(
+            "UPDATE conversations SET last_message_at = (SELECT max(timestamp) FROM messages "
+            "WHERE conversation_id = conversations.id), change = 1"
+        )
         if not is_sqlite:
             cursor.execute(
                 "SELECT setval(pg_get_serial_sequence('webhook_events', 'id'), "
@@ -84,10 +88,6 @@ def _store(account: Account, messages: int, customers: int) -> None:
             )
             for table in ("webhook_events", "inbound_events", "messages", "conversations"):
                 cursor.execute(f"VACUUM (ANALYZE) {table}")
-        cursor.execute(
-            "UPDATE conversations SET last_message_at = (SELECT max(timestamp) FROM messages "
-            "WHERE conversation_id = conversations.id), change = 1"
-        )
     tidy()
 
 
