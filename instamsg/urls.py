@@ -5,10 +5,10 @@ from . import health
 from .api import api
 
 urlpatterns = [
+    path("api/v1/", api.urls),  # First: programs ask most, and each pattern before takes time.
     path("", include("messaging.urls")),
     path("", include("accounts.urls")),
     path("admin/", admin.site.urls),
-    path("api/v1/", api.urls),
     path("livez", health.livez),
     path("readyz", health.readyz),
     path("health", health.health),

@@ -284,7 +284,7 @@ def _tag(conversation: Conversation, is_by_person: bool) -> str:
 
 def _write(conversation: Conversation, **fields: Any) -> Message:
     now = timezone.now()
-    message = Message.objects.create(
+    message = Message(
         account_id=conversation.account_id,
         conversation=conversation,
         direction=Message.Direction.OUT,
@@ -294,5 +294,6 @@ def _write(conversation: Conversation, **fields: Any) -> Message:
         change=conversation.next_change(message_at=now),
         **fields,
     )
+    Message.objects.add(message)
     reply_queued.send(Message)
     return message

@@ -9,7 +9,7 @@ from django.db.models import F, OuterRef, Prefetch, Q, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.models import Account, User
+from accounts.models import Account, User, by_hand
 
 from .messages import Message
 from .writing import WritingQuerySet
@@ -89,24 +89,14 @@ class ConversationQuerySet(WritingQuerySet):
         return self.prefetch_related(Prefetch("account", accounts))
 
     def to_send(self, user: User, account: str, igsid: str) -> "Conversation | None":
-        """The conversation of an account that `user` sees with a customer, to write into.
-
-        By hand, as `news`: programs that send ask this each time.
-        """
+        """The conversation of an account that `user` sees with a customer, to write into."""
         if user.only_accounts is not None and account not in user.only_accounts:
             return None
-        sql = """
-            SELECT conversations.* FROM conversations
-            JOIN accounts ON accounts.id = conversations.account_id AND accounts.deletion_id IS NULL
-            JOIN memberships ON memberships.account_id = accounts.id AND user_id = %s
-            WHERE conversations.account_id = %s AND igsid = %s
-        """
-        for conversation in self.raw(sql, [user.pk, account, igsid]):
-            (conversation.account,) = Account.objects.raw(
-                "SELECT * FROM accounts WHERE id = %s", [account]
-            )
-            return conversation
-        return None
+        rows = by_hand.first(TO_SEND, [user.pk, account, igsid], WRITTEN_TO, ITS_ACCOUNT)
+        if rows is None:
+            return None
+        conversation, conversation.account = rows
+        return conversation
 
 
 class Conversation(models.Model):
@@ -263,3 +253,15 @@ class Conversation(models.Model):
             raise Conversation.DoesNotExist
         (self.change,) = row
         return self.change
+
+
+WRITTEN_TO = by_hand.Columns(Conversation, "id", "account", "igsid", "last_inbound_at")
+ITS_ACCOUNT = by_hand.Columns(
+    Account, "id", "username", "access_token", "token_expires_at", "problem"
+)
+TO_SEND = f"""
+    SELECT {WRITTEN_TO}, {ITS_ACCOUNT} FROM conversations
+    JOIN accounts ON accounts.id = conversations.account_id AND accounts.deletion_id IS NULL
+    JOIN memberships ON memberships.account_id = accounts.id AND memberships.user_id = %s
+    WHERE conversations.account_id = %s AND conversations.igsid = %s
+"""  # noqa: S608  (our columns)
