@@ -186,7 +186,12 @@ def conversation_updates(request, pk):
     changed = conversation.messages.for_thread().filter(change__gt=after)
     thread = list(changed.order_by("change", "pk")[:NEWS])
     _attach(conversation, thread)
-    context = {"conversation": conversation, "thread": thread, "emoji": EMOJI}
+    context = {
+        "conversation": conversation,
+        "thread": thread,
+        "emoji": EMOJI,
+        "has_automation": automation.is_used_by(conversation),
+    }
     response = render(request, "messaging/_updates.html", context)
     # After a long absence the rest comes with the next question.
     is_all = len(thread) < NEWS

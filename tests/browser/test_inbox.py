@@ -9,7 +9,8 @@ from django.db import transaction
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from messaging.models import Attachment, Conversation, Message
+from messaging import automation
+from messaging.models import Attachment, Conversation, Message, Rule
 
 pytestmark = pytest.mark.browser
 
@@ -183,9 +184,28 @@ def test_a_closed_window_opens_by_itself_when_the_customer_writes(open_page, use
     Conversation.objects.update(last_inbound_at=timezone.now() - timedelta(days=8))
     page = open_page(conversation.get_absolute_url(), user=user)
     expect(page.get_by_label("Your answer")).to_be_disabled()
-    expect(page.locator("#closed")).to_contain_text("once the customer has written")
+    expect(page.locator("#window")).to_contain_text("once the customer has written")
     write(conversation, "Still there?")
     expect(page.get_by_label("Your answer")).to_be_enabled(timeout=IN_TIME)
+
+
+def test_until_when_an_answer_goes_out_follows_what_the_customer_writes(
+    open_page, user, conversation
+):
+    write(conversation, "Do you ship?", ago=timedelta(hours=30))
+    page = open_page(conversation.get_absolute_url(), user=user)
+    expect(page.locator("#window")).to_contain_text("The 24 hours for any answer are over")
+    write(conversation, "Still there?")
+    expect(page.locator("#window")).to_contain_text("You can answer until", timeout=IN_TIME)
+
+
+def test_that_automatic_replies_were_paused_shows_in_every_open_tab(open_page, user, conversation):
+    Rule.objects.create(account=conversation.account, name="Hello", kind="any", text="Welcome!")
+    write(conversation, "Hello?")
+    page = open_page(conversation.get_absolute_url(), user=user)
+    expect(page.locator("#automation")).to_contain_text("Automatic replies are on")
+    automation.switch(conversation, Conversation.Automation.PAUSED)
+    expect(page.locator("#automation")).to_contain_text("paused here", timeout=IN_TIME)
 
 
 @pytest.mark.parametrize(("button", "status"), [("It arrived", "sent"), ("It did not", "failed")])

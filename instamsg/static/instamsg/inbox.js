@@ -90,10 +90,14 @@ function showMessages(news) {
     said.push(old ? item.querySelector(".state")?.textContent : item.textContent);
     place(item, old);
   }
-  if (byId("seen")) byId("seen").textContent = news.querySelector("#seen").textContent;
+  ["seen", "window", "automation"].forEach((id) => swap(byId(id), news.getElementById(id)));
   markDays();
   if (!isAtEnd) scroller.scrollTop = fromTop - scroller.scrollHeight;
   byId("announcer").textContent = said.filter(Boolean).join(" ").replace(/\s+/g, " ");
+}
+
+function swap(old, part) {
+  if (old && part && old.textContent !== part.textContent) old.replaceWith(part);
 }
 
 function belongs(item) {
@@ -126,14 +130,13 @@ function markDays() {
 if (composer && !composer.hasAttribute("data-closed")) {
   const { text } = composer.elements;
   const count = byId("count");
-  const hint = count.textContent;
   const draft = `draft ${location.pathname}`;
   const hasKeyboard = matchMedia("(pointer: fine)").matches;
   if (hasKeyboard) byId("keys").hidden = false;
 
   const update = () => {
     const bytes = new TextEncoder().encode(text.value.trim()).length;
-    count.textContent = bytes ? `${bytes} of 1000 bytes` : hint;
+    count.textContent = bytes ? `${bytes} of 1000 bytes` : "";
     count.classList.toggle("over", bytes > 1000);
     text.value ? sessionStorage.setItem(draft, text.value) : sessionStorage.removeItem(draft);
   };
