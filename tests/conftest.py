@@ -18,7 +18,7 @@ from instamsg.sandbox.server import Sandbox
 from messaging import history, queues, sightings, tasks
 from messaging.models import Conversation
 
-from . import environment
+from . import emptying, environment
 from .instagram import CONTROL_TOKEN, Instagram
 
 WEBHOOKS = Path(__file__).parent / "fixtures" / "webhooks"
@@ -28,6 +28,7 @@ CALLBACK = "http://127.0.0.1:8000/oauth/instagram/callback"
 def pytest_configure():
     # A password is hashed hundreds of times here, and none of them is worth guessing.
     django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    emptying.install()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -32,6 +32,9 @@ os.environ.update(
 
 
 def child_environment(**changes: str | None) -> dict[str, str]:
-    """For a process that a test starts: the tests' own, with `changes`; None removes one."""
-    wanted = {**os.environ, **changes}
+    """For a process that a test starts: the tests' own, with `changes`; None removes one.
+
+    It is on no database of ours unless `changes` name it.
+    """
+    wanted = {**os.environ, "DATABASE_URL": None, **changes}
     return {name: value for name, value in wanted.items() if value is not None}

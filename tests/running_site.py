@@ -5,7 +5,6 @@ import hmac
 import os
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,26 +20,12 @@ from instamsg.sandbox.server import Sandbox
 
 from .environment import child_environment
 from .instagram import CONTROL_TOKEN, Instagram
+from .waiting import eventually, free_port
 
 SECRET = "9fQm2vXr7LkT4wZp1sYc8bNd6hGj3aRe"
 APP_SECRETS = "sandbox-secret-one,sandbox-secret-two"
 PASSWORD = "correct horse 41"
 MANAGE = [sys.executable, "manage.py"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def eventually(holds: Callable[[], object], seconds: float = 30):
-    """The first true value of `holds`, asked until then; fails when none comes in time."""
-    end = time.monotonic() + seconds
-    while not (value := holds()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
-    return value
 
 
 class RunningSite:

@@ -17,7 +17,7 @@ from accounts import api_keys
 from accounts.models import Scope
 from messaging import endpoints, history
 from messaging.models import Attachment, Delivery, Message
-from tests.running_site import free_port
+from tests.waiting import free_port
 
 pytestmark = pytest.mark.django_db
 

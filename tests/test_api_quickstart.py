@@ -10,7 +10,8 @@ import pytest
 import requests
 
 from .messaging.test_media import PNG
-from .running_site import PASSWORD, RunningSite, eventually
+from .running_site import PASSWORD, RunningSite
+from .waiting import eventually
 
 pytestmark = pytest.mark.processes
 

@@ -1,10 +1,14 @@
 """The directions that imports may go: crypto ← accounts ← messaging ← instamsg."""
 
 import ast
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+from . import once
+from .environment import child_environment
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ["crypto", "accounts", "messaging", "instamsg"]
@@ -89,3 +93,17 @@ def test_plain_text_of_a_secret_is_revealed_only_for_the_client_and_for_signing(
         if ".reveal()" in path.read_text()
     ]
     assert revealed == ["accounts/models/accounts.py", "messaging/models/forwarding.py"]
+
+
+def test_what_is_left_out_on_a_second_database_knows_none():
+    assert once.reaches_a_server("tests.rotation.databases")
+    assert once.reaches_a_server("tests.backup.conftest"), "by way of what it imports"
+    assert once.reaches_a_server("tests.test_kills")
+    assert not once.reaches_a_server("tests.conftest"), "every test has its fixtures"
+    assert not once.reaches_a_server("tests.sandbox.test_server")
+
+
+def test_no_process_of_the_tests_inherits_a_database(monkeypatch):
+    monkeypatch.setitem(os.environ, "DATABASE_URL", "postgres://127.0.0.1:9/nobody")
+    assert "DATABASE_URL" not in child_environment()
+    assert child_environment(DATABASE_URL="sqlite://")["DATABASE_URL"] == "sqlite://"

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from .running_site import RunningSite, eventually
+from .running_site import RunningSite
+from .waiting import eventually
 
 pytestmark = pytest.mark.processes
 

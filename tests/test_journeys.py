@@ -12,7 +12,8 @@ import psycopg
 import pytest
 import requests
 
-from .running_site import APP_SECRETS, RunningSite, eventually
+from .running_site import APP_SECRETS, RunningSite
+from .waiting import eventually
 
 pytestmark = pytest.mark.processes
 

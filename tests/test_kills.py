@@ -12,7 +12,8 @@ from contextlib import suppress
 import pytest
 import requests
 
-from .running_site import PASSWORD, RunningSite, eventually
+from .running_site import PASSWORD, RunningSite
+from .waiting import eventually
 
 pytestmark = pytest.mark.processes
 

@@ -14,7 +14,8 @@ import pytest
 import redis
 import requests
 
-from .running_site import APP_SECRETS, RunningSite, eventually, free_port
+from .running_site import APP_SECRETS, RunningSite
+from .waiting import eventually, free_port
 
 REDIS = "redis://127.0.0.1:6379/9"
 LEASE = 60

@@ -38,7 +38,7 @@ from crypto.models import ROTATE_EVERY, Secret, SecurityEvent
 from crypto.verdict import State
 
 from .crypto.secrets_of_a_shop import NEW, OLD, OTHER, fingerprint, overwrite, store
-from .running_site import eventually, free_port
+from .waiting import eventually, free_port
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "session-secret.md").read_text()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.running_site import SECRET, RunningSite, eventually
+from tests.running_site import SECRET, RunningSite
 from tests.test_kills import text_from
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.processes
 

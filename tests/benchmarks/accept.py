@@ -7,7 +7,6 @@ backlog in the third.
 import hashlib
 import hmac
 import http.client
-import os
 import signal
 import sqlite3
 import sys
@@ -19,14 +18,14 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import psycopg
 
-from tests.running_site import APP_SECRETS, RunningSite, eventually, free_port
+from tests.running_site import APP_SECRETS, RunningSite
+from tests.waiting import eventually, free_port
 
 from .bodies import body
-from .measuring import Figures, Table, interleave, waits
+from .measuring import Figures, Table, interleave, on_databases, waits
 
 CUSTOMERS = [str(9000 + n) for n in range(500)]
 SCHEMA = {
@@ -36,15 +35,16 @@ SCHEMA = {
 
 
 def run(
-    seconds: float = 4, rounds: int = 5, connections: int = 8, backlog: int = 20_000
+    seconds: float = 4,
+    rounds: int = 5,
+    connections: int = 8,
+    backlog: int = 20_000,
+    sqlite_too: bool = True,
 ) -> list[Table]:
-    """On SQLite, and on PostgreSQL as well when DATABASE_URL names one."""
-    with patch.dict(os.environ):
-        server = os.environ.pop("DATABASE_URL", "")
-        tables = [_table("SQLite", seconds, rounds, connections, backlog)]
-    if server.startswith(("postgres://", "postgresql://")):
-        tables.append(_table("PostgreSQL", seconds, rounds, connections, backlog))
-    return tables
+    """On SQLite, and on PostgreSQL as well, or instead, when DATABASE_URL names one."""
+    return on_databases(
+        lambda name: _table(name, seconds, rounds, connections, backlog), sqlite_too=sqlite_too
+    )
 
 
 def _table(name: str, seconds: float, rounds: int, connections: int, backlog: int) -> Table:

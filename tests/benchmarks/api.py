@@ -26,7 +26,8 @@ from django.utils import timezone
 from accounts import api_keys
 from accounts.models import Account, Membership, Role, Scope, User
 from messaging.models import Conversation
-from tests.running_site import PASSWORD, RunningSite, eventually
+from tests.running_site import PASSWORD, RunningSite
+from tests.waiting import eventually
 
 from .accept import _bare_site, _execute
 from .bodies import body

@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import http.client
 import json
-import os
 import random
 import sys
 import tempfile
@@ -18,24 +17,23 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from unittest.mock import patch
 
-from tests.running_site import APP_SECRETS, RunningSite, eventually
+from tests.running_site import APP_SECRETS, RunningSite
+from tests.waiting import eventually
 
-from .measuring import Figures, Table
+from .measuring import Figures, Table, on_databases
 
 LEASE = 60
 """Seconds until the rows of a dead worker are anybody's again."""
 
 
-def run(webhooks: int = 20_000, connections: int = 16, rounds: int = 1) -> list[Table]:
-    """On SQLite, and on PostgreSQL as well when DATABASE_URL names one."""
-    with patch.dict(os.environ):
-        server = os.environ.pop("DATABASE_URL", "")
-        tables = [_table("SQLite", webhooks, connections, rounds)]
-    if server.startswith(("postgres://", "postgresql://")):
-        tables.append(_table("PostgreSQL", webhooks, connections, rounds))
-    return tables
+def run(
+    webhooks: int = 20_000, connections: int = 16, rounds: int = 1, sqlite_too: bool = True
+) -> list[Table]:
+    """On SQLite, and on PostgreSQL as well, or instead, when DATABASE_URL names one."""
+    return on_databases(
+        lambda name: _table(name, webhooks, connections, rounds), sqlite_too=sqlite_too
+    )
 
 
 def _table(name: str, webhooks: int, connections: int, rounds: int) -> Table:

@@ -1,9 +1,11 @@
 """Interleave, repeat, print: what every benchmark shares."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from unittest.mock import patch
 
 Figures = dict[str, float]
 
@@ -52,6 +54,20 @@ class Table:
         rounds = len(next(iter(self.results.values())))
         legend = f"ratio of “{self.ratio_of}”, median (least to most) of {rounds} rounds"
         return "\n".join([self.title, legend, "", *_aligned(lines)])
+
+
+def on_databases(table: Callable[[str], Table], *, sqlite_too: bool = True) -> list[Table]:
+    """`table` of SQLite, and of PostgreSQL as well, or instead, when DATABASE_URL names one."""
+    server = os.environ.get("DATABASE_URL", "")
+    is_postgres = server.startswith(("postgres://", "postgresql://"))
+    tables = []
+    if sqlite_too or not is_postgres:
+        with patch.dict(os.environ):
+            os.environ.pop("DATABASE_URL", None)
+            tables.append(table("SQLite"))
+    if is_postgres:
+        tables.append(table("PostgreSQL"))
+    return tables
 
 
 def _cell(values: list[float]) -> str:

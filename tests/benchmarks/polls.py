@@ -11,7 +11,8 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from tests.running_site import RunningSite, eventually
+from tests.running_site import RunningSite
+from tests.waiting import eventually
 
 from .bodies import body
 from .measuring import Figures, Table, interleave, waits

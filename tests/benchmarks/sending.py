@@ -13,7 +13,8 @@ from pathlib import Path
 
 import requests
 
-from tests.running_site import APP_SECRETS, RunningSite, eventually
+from tests.running_site import APP_SECRETS, RunningSite
+from tests.waiting import eventually
 
 from .measuring import Figures, Table
 

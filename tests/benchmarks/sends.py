@@ -4,7 +4,6 @@ Echoes come twice, out of order, early, late or never. Then what Instagram has a
 says must agree, message by message: nothing was sent twice, and nothing is said that is not so.
 """
 
-import os
 import random
 import sys
 import tempfile
@@ -12,11 +11,11 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-from tests.running_site import RunningSite, eventually
+from tests.running_site import RunningSite
+from tests.waiting import eventually
 
-from .measuring import Figures, Table
+from .measuring import Figures, Table, on_databases
 
 ACCOUNTS = 5
 EACH = 20
@@ -48,17 +47,14 @@ Said = dict[tuple[str, str, str], list[Any]]
 """By account, customer and text: equal texts of one conversation are told apart by their ids."""
 
 
-def run(sends: int = 10_000, rounds: int = 1, patience: float = 900) -> list[Table]:
-    """On SQLite, and on PostgreSQL as well when DATABASE_URL names one.
+def run(
+    sends: int = 10_000, rounds: int = 1, patience: float = 900, sqlite_too: bool = True
+) -> list[Table]:
+    """On SQLite, and on PostgreSQL as well, or instead, when DATABASE_URL names one.
 
     `patience`: seconds for echoes and looks at conversations to settle what is not confirmed.
     """
-    with patch.dict(os.environ):
-        server = os.environ.pop("DATABASE_URL", "")
-        tables = [_table("SQLite", sends, rounds, patience)]
-    if server.startswith(("postgres://", "postgresql://")):
-        tables.append(_table("PostgreSQL", sends, rounds, patience))
-    return tables
+    return on_databases(lambda name: _table(name, sends, rounds, patience), sqlite_too=sqlite_too)
 
 
 def _table(name: str, sends: int, rounds: int, patience: float) -> Table:

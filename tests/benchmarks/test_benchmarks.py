@@ -39,7 +39,7 @@ def figures(table: Table, name: str) -> set[float]:
 
 @pytest.mark.processes
 def test_every_webhook_gets_its_200_and_is_stored():
-    for table in accept.run(seconds=0.2, rounds=1, connections=2, backlog=30):
+    for table in accept.run(seconds=0.2, rounds=1, connections=2, backlog=30, sqlite_too=False):
         assert figures(table, "not 200") == figures(table, "lost") == {0}
         assert len(table.results) == 4
 
@@ -55,7 +55,7 @@ def test_every_message_that_is_sent_gets_its_202_and_is_stored(on_disk):
 
 @pytest.mark.processes
 def test_what_is_killed_loses_nothing():
-    for table in losses.run(webhooks=100, connections=4):
+    for table in losses.run(webhooks=100, connections=4, sqlite_too=False):
         assert figures(table, "messages") == {100}
         assert figures(table, "lost") == figures(table, "twice") == {0}
 
@@ -63,7 +63,7 @@ def test_what_is_killed_loses_nothing():
 @pytest.mark.processes
 def test_nothing_is_sent_twice_and_nothing_said_that_is_not_so():
     # What is still open after so little time is read in its conversation later.
-    for table in sends.run(sends=60, patience=5):
+    for table in sends.run(sends=60, patience=5, sqlite_too=False):
         assert figures(table, "messages") == {60}
         for name in ("twice", "one id twice", "sent without being there", "id without being sent"):
             assert figures(table, name) == {0}, name

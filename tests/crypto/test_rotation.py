@@ -17,7 +17,7 @@ from crypto.keyring import KeyRing
 from crypto.models import Census, Process, Secret, SecurityEvent
 from crypto.rotation import RotationRefused, Unreadable, Watcher, rotate
 from crypto.staging import Stage
-from tests.running_site import eventually
+from tests.waiting import eventually
 
 from .secrets_of_a_shop import (
     NEW,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ..running_site import eventually
 from ..scripts.starting import descendants
+from ..waiting import eventually
 from .bare_root import PATH, BareRoot
 
 CGROUPS = Path("/sys/fs/cgroup")

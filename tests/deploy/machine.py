@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from ..running_site import free_port
 from ..scripts.starting import copy_of_the_project
+from ..waiting import free_port
 
 WEB, WORKER = "insta-messaging.service", "insta-messaging-worker.service"
 APP_SECRET = "3f9d0c7be81a4265b7aa90e4c1d2f683"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import requests
 
-from ..running_site import eventually, free_port
 from ..scripts.starting import copy_of_the_project
+from ..waiting import eventually, free_port
 
 
 class Server:

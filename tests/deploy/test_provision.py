@@ -16,7 +16,7 @@ from contextlib import closing
 
 import pytest
 
-from ..running_site import eventually
+from ..waiting import eventually
 from .bare_root import BareRoot
 from .machine import APP_SECRET, DATABASE, SETTINGS, WEB, WORKER, Machine, only_when_asked
 

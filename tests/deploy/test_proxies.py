@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from ..running_site import eventually, free_port
+from ..waiting import eventually, free_port
 from .serving import Server
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"

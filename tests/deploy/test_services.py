@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from ..running_site import eventually
+from ..waiting import eventually
 from .booted_root import BootedRoot
 from .machine import DATABASE, WEB, WORKER, Machine, only_when_asked
 

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from ..running_site import eventually
+from ..waiting import eventually
 from .serving import Server
 
 pytestmark = [

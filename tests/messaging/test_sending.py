@@ -12,7 +12,7 @@ from crypto.keyring import KeyRing
 from messaging import budgets, inbound, outbox, outcomes, queues, sending
 from messaging.models import Conversation, Message, SendingPace, WebhookEvent
 from tests.conftest import work
-from tests.running_site import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

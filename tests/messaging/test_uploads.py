@@ -10,7 +10,8 @@ from django.core.signing import TimestampSigner, b62_encode
 from messaging import outbox, uploads, wire
 from messaging.models import Attachment, Message
 from tests.conftest import work
-from tests.running_site import RunningSite, eventually
+from tests.running_site import RunningSite
+from tests.waiting import eventually
 
 from . import events, files
 from .files import upload

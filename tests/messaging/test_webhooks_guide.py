@@ -11,7 +11,7 @@ import requests
 
 from messaging import endpoints
 from messaging.models import Delivery, EventType
-from tests.running_site import eventually, free_port
+from tests.waiting import eventually, free_port
 
 from .forwards import forward, say
 

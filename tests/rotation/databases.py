@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.running_site import eventually
+from tests.waiting import eventually
 
 IS_POSTGRES = os.environ.get("DATABASE_URL", "").startswith("postgres")
 

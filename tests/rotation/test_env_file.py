@@ -9,7 +9,7 @@ from signal import SIGINT, SIGKILL
 import pytest
 
 from instamsg.environment import DotEnv
-from tests.running_site import eventually
+from tests.waiting import eventually
 
 from . import acts
 from .databases import IS_POSTGRES

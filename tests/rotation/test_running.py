@@ -9,8 +9,9 @@ import threading
 
 import pytest
 
-from tests.running_site import MANAGE, RunningSite, eventually
+from tests.running_site import MANAGE, RunningSite
 from tests.test_kills import expire_leases
+from tests.waiting import eventually
 
 from .installation import fingerprint, opens
 

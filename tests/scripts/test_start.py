@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from ..running_site import free_port
+from ..waiting import free_port
 from .starting import (
     Start,
     command_line,

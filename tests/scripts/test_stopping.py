@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ..running_site import eventually
+from ..waiting import eventually
 from .starting import (
     Start,
     command_line,
