@@ -20,7 +20,8 @@ readonly CODE=(accounts crypto instamsg messaging templates scripts deploy docs
 
 source_folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 url="" app_id="" port="" may_start=yes
-former="" # The release that was there before.
+former="" # The release that was there before,
+tables="" # and how far its database was migrated.
 changes=0
 
 main() {
@@ -231,9 +232,10 @@ switch_to() {
     as_site "$1" scripts/_site.py look >/dev/null
     former=$(readlink "$CURRENT" || true)
     if [ -n "$former" ]; then
+        tables=$(migrations "$1")
         stop
         back_up
-        trap explain_failure EXIT
+        trap "go_back_or_explain '$1'" EXIT
     fi
     as_site "$1" scripts/start.py --setup-only
     ln --symbolic --force --no-dereference "$1" "$CURRENT.new"
@@ -255,17 +257,33 @@ stop() {
 # By the code that knows the database as it is now.
 back_up() {
     if as_site "$former" manage.py backup --backup-dir "$BACKUPS"; then return; fi
-    if has_systemd; then systemctl start "$NAME"; fi
+    start_former
     refuse "There is no backup, so nothing was upgraded; the reason stands above."
 }
 
-explain_failure() {
-    cat >&2 <<END
+# Every migration that this release knows, and whether it was applied.
+migrations() {
+    as_site "$1" manage.py showmigrations --list
+}
 
-The upgrade stopped; the reason stands above. The site is stopped, its code is still
-$(basename "$former"), and the backup from before is in $BACKUPS.
-Run this script again once the reason is mended, or go back: docs/install.md, Going back.
-END
+# The former release fits the database as long as nothing was migrated.
+go_back_or_explain() {
+    trap - EXIT
+    if [ "$(migrations "$1")" = "$tables" ]; then
+        start_former
+        refuse "
+The upgrade stopped; the reason stands above. The database is as it was, and the site stays with
+$(basename "$former"). Run this script again once the reason is mended."
+    fi
+    refuse "
+The upgrade stopped; the reason stands above. The database may be migrated in part, so the site is
+stopped; its code is still $(basename "$former"), which must not run on such a database.
+The backup from before is the newest in $BACKUPS.
+Run this script again once the reason is mended, or go back: docs/install.md, Going back."
+}
+
+start_former() {
+    if has_systemd; then systemctl start "$NAME"; else echo "Start web and worker again." >&2; fi
 }
 
 remove_old_releases() {

@@ -24,6 +24,22 @@ class BootedMachine(Machine, BootedRoot):
     def process(self, unit: str) -> str:
         return self.run("systemctl", "show", "--property=MainPID", "--value", unit).stdout.strip()
 
+    def add_migrations(self, *statements: str) -> None:
+        """Into the clone, in place of those that were added before."""
+        folder = self.clone / "messaging" / "migrations"
+        for path in folder.glob("*_trial.py"):
+            path.unlink()
+        last = max(path.stem for path in folder.glob("0*.py"))
+        for number, statement in enumerate(statements, int(last[:4]) + 1):
+            name = f"{number:04}_trial"
+            (folder / f"{name}.py").write_text(
+                "from django.db import migrations\n\n\n"
+                "class Migration(migrations.Migration):\n"
+                f"    dependencies = [('messaging', '{last}')]\n"
+                f"    operations = [migrations.RunSQL('{statement}')]\n"
+            )
+            last = name
+
     def systemctl(self, *words: str) -> None:
         done = self.run("systemctl", *words)
         assert done.returncode == 0, done.stdout
@@ -92,8 +108,31 @@ def test_an_upgrade_goes_by_itself(machine):
     machine.until_both_run()
 
 
+def test_an_upgrade_that_migrated_nothing_leaves_the_former_release_running(machine):
+    before = (machine.path / "opt/insta-messaging/current").readlink()
+    machine.add_migrations("ALTER TABLE no_such_table ADD COLUMN x integer")
+    refused = machine.provision()
+    assert refused.returncode == 1
+    assert "The database is as it was" in refused.stdout
+    machine.until_both_run()
+    assert (machine.path / "opt/insta-messaging/current").readlink() == before
+
+
+def test_an_upgrade_that_stops_half_way_stops_the_site_and_says_so(machine):
+    machine.add_migrations("CREATE TABLE half_way (x integer)", "DROP TABLE no_such_table")
+    refused = machine.provision()
+    assert refused.returncode == 1
+    assert "migrated in part" in refused.stdout
+    assert machine.states() == ["inactive", "inactive"]
+
+    machine.add_migrations()
+    assert machine.provision().returncode == 0
+    machine.until_both_run()
+
+
 def test_without_a_backup_there_is_no_upgrade(machine):
-    (release,) = (machine.path / "opt/insta-messaging/releases").glob("9.9.9-*")
+    current = (machine.path / "opt/insta-messaging/current").readlink()
+    release = machine.path / current.relative_to("/")
     (release / "messaging" / "backup.py").unlink()
     machine.new_version("9.9.10")
     refused = machine.provision()
