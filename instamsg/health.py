@@ -50,6 +50,7 @@ def readyz(request):
     is_ready = all(part.ok for part in parts.values() if part.is_required)
     answer = {"ready": is_ready}
     if _may_know(request):
+        answer["release"] = settings.RELEASE
         answer |= {name: _shown(part) for name, part in parts.items()}
     # One line for each part.
     lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in answer.items())

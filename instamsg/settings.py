@@ -1,6 +1,7 @@
 """All settings, read once from the environment and typed. `.env.example` explains each one."""
 
 import os
+import tomllib
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +13,9 @@ from crypto.keyring import KeyRing
 from . import logs
 from .environment import BASE_DIR, ENV_FILE, env, given  # noqa: F401  (ENV_FILE is a setting)
 from .environment import LAYERS as layers  # In capitals it would be shown as a setting.
+
+project = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]
+RELEASE = project["version"]  # Said nowhere else: whoever tells it asks here.
 
 ENVIRONMENT = env.str("ENVIRONMENT", default="production")
 if ENVIRONMENT not in ("development", "production"):

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import sqlite3
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -90,11 +89,6 @@ def forget_older(folder: Path, keep: int) -> list[Path]:
     return older
 
 
-def site_version() -> str:
-    project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text())
-    return project["project"]["version"]
-
-
 def _prefix() -> str:
     """Backups of several sites may lie in one folder."""
     host = re.sub(r"[^\w.-]", "-", settings.PUBLIC_BASE_URL.partition("://")[2])
@@ -157,7 +151,7 @@ def _dumped(path: Path) -> Iterator[tuple[BinaryIO, dumps.Contents]]:
 def _manifest(now: datetime, contents: dumps.Contents) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "site": site_version(),
+        "site": settings.RELEASE,
         "made_at": now.isoformat(timespec="seconds"),
         "database": {
             "kind": connection.vendor,

@@ -14,7 +14,7 @@ from django.db.migrations.loader import MigrationLoader
 from crypto import dumps, heartbeat
 from crypto.keyring import get_keyring
 
-from .backup import FORMAT, RESTORING, site_version
+from .backup import FORMAT, RESTORING
 
 MADE_BY_MIGRATE = {"django_migrations", "django_content_type", "auth_permission"}
 """Tables that hold rows in a database that nobody has used."""
@@ -129,7 +129,7 @@ def _require_known_code(backup: Backup) -> None:
             f"The backup has format {version}, and this code reads {FORMAT}: it was made by a "
             "newer InstaMsg. Install that version, or a later one, and restore with it."
         )
-    version, here = backup.manifest["site"], site_version()
+    version, here = backup.manifest["site"], settings.RELEASE
     unknown = sorted(set(backup.manifest["database"]["migrations"]) - _known_migrations())
     if unknown or _numbers(version) > _numbers(here):
         why = f" It went through {unknown[-1]}, which is not known here." if unknown else ""

@@ -132,7 +132,7 @@ class RunningSite:
             )
 
     def _answers(self, port: int) -> bool:
-        with suppress(requests.ConnectionError):
+        with suppress(requests.ConnectionError, requests.Timeout):
             return requests.get(f"http://127.0.0.1:{port}/livez", timeout=2).ok
         return False
 

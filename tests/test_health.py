@@ -3,6 +3,7 @@
 import shutil
 from collections import namedtuple
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from django.utils import timezone
@@ -34,16 +35,23 @@ def worker():
 
 
 def failing(answer):
-    return [name for name, part in answer.json().items() if name != "ready" and not part["ok"]]
+    return [name for name in PARTS if name in answer.json() and not answer.json()[name]["ok"]]
 
 
 def test_a_site_that_works_is_ready_part_by_part(client, account, worker):
     answer = client.get("/readyz")
     assert answer.status_code == 200
-    assert list(answer.json()) == ["ready", *PARTS]
+    assert list(answer.json()) == ["ready", "release", *PARTS]
     assert failing(answer) == []
     # One line for each part, between two braces.
-    assert len(answer.content.splitlines()) == len(PARTS) + 3
+    assert len(answer.content.splitlines()) == len(PARTS) + 4
+
+
+def test_the_release_is_the_one_that_the_project_and_the_changelog_name(client):
+    root = Path(__file__).parent.parent
+    release = client.get("/readyz").json()["release"]
+    assert f'\nversion = "{release}"\n' in (root / "pyproject.toml").read_text()
+    assert f"\n## {release} " in (root / "CHANGELOG.md").read_text()
 
 
 def test_this_machine_sees_the_verdict(client, account, settings):
