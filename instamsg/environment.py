@@ -1,10 +1,14 @@
 """The two places that settings come from: the process's environment, and a file beneath it."""
 
+import json
 import os
+import re
 from collections import ChainMap
 from pathlib import Path
+from typing import Any
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 
 from crypto import secrets
 
@@ -26,6 +30,9 @@ LAYERS = (os.environ, DotEnv.ENVIRON)
 """The stronger first. For secrets, which need to know where they stand."""
 
 
+SECRET = re.compile(r"key|secret|token|pass|credential|connection_string", re.IGNORECASE)
+
+
 class Env(environ.Env):
     """Remembers what was asked for: these are the settings that there are."""
 
@@ -39,6 +46,30 @@ class Env(environ.Env):
 env = Env()
 env.ENVIRON = ChainMap(*LAYERS)
 """For everything but secrets, which `crypto.secrets` reads."""
+
+
+def options(name: str, text: str | None) -> dict[str, Any]:
+    """The JSON object that the setting `name` holds; {} when it is unset.
+
+    Raises ImproperlyConfigured, and does not quote the text: it may hold a secret.
+    """
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ImproperlyConfigured(
+            f'{name} is no JSON object; it looks like {{"name": "value", "other": 1}}.'
+        )
+    return found
+
+
+def passwords(found: Any, is_one: bool = False) -> list[str]:
+    """The values in options, however deep, whose names say that they are secret."""
+    if isinstance(found, dict):
+        pairs = found.items()
+        return [one for name, value in pairs for one in passwords(value, bool(SECRET.search(name)))]
+    return [found] if is_one and isinstance(found, str) and found else []
 
 
 def given() -> dict[str, str | None]:

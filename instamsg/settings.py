@@ -11,7 +11,7 @@ from crypto import secrets
 from crypto.keyring import KeyRing
 
 from . import logs
-from .environment import BASE_DIR, ENV_FILE, env, given  # noqa: F401  (ENV_FILE is a setting)
+from .environment import BASE_DIR, ENV_FILE, env, given, options, passwords  # noqa: F401  (a setting)
 from .environment import LAYERS as layers  # In capitals it would be shown as a setting.
 
 project = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]
@@ -54,6 +54,7 @@ email_url = secrets.read("EMAIL_URL", layers)
 METRICS_TOKEN = secrets.read("METRICS_TOKEN", layers)
 task_queue_url = secrets.read("TASK_QUEUE_URL", layers)
 BACKUP_PASSPHRASE = secrets.read("BACKUP_PASSPHRASE", layers)
+media_storage_options = secrets.read("MEDIA_STORAGE_OPTIONS", layers)
 
 # --- Where the site is reached -------------------------------------------------------------------
 
@@ -126,6 +127,9 @@ WEBHOOK_RETENTION_DAYS = env.int("WEBHOOK_RETENTION_DAYS", default=30)
 # A first look is taken with receivers on the same machine.
 ALLOW_PRIVATE_WEBHOOK_TARGETS = env.bool("ALLOW_PRIVATE_WEBHOOK_TARGETS", default=not IS_PRODUCTION)
 MEDIA_ROOT = Path(env.str("MEDIA_ROOT", default=str(BASE_DIR / "media")))
+MEDIA_STORAGE = env.str("MEDIA_STORAGE", default="")
+"""The class that keeps files in place of MEDIA_ROOT, for several hosts: of django-storages, say."""
+MEDIA_STORAGE_OPTIONS = options("MEDIA_STORAGE_OPTIONS", media_storage_options)
 MEDIA_RETENTION_DAYS = env.int("MEDIA_RETENTION_DAYS", default=0)  # 0: for ever
 
 # --- The task queue: a hint to look at the rows, which are the truth ------------------------------
@@ -225,7 +229,9 @@ STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles" if IS_PRODUCTION else None
 STATICFILES_DIRS = [BASE_DIR / "instamsg" / "static"]
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": {"BACKEND": MEDIA_STORAGE, "OPTIONS": MEDIA_STORAGE_OPTIONS}
+    if MEDIA_STORAGE
+    else {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
         "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
         if IS_PRODUCTION
@@ -334,6 +340,7 @@ LOGGING = logs.configuration(
         *(SECRET_KEY, *SECRET_KEY_FALLBACKS),
         *(*INSTAGRAM_APP_SECRETS, INSTAGRAM_VERIFY_TOKEN, METRICS_TOKEN),
         BACKUP_PASSPHRASE,
+        *passwords(MEDIA_STORAGE_OPTIONS),
         *(DATABASES["default"].get("PASSWORD"), vars().get("EMAIL_HOST_PASSWORD"), queue.password),
         # What a rotation without the site is given.
         *(os.environ.get("OLD_SECRET"), os.environ.get("NEW_SECRET")),

@@ -11,7 +11,15 @@ class MessagingConfig(AppConfig):
         from accounts.deletion import deletion_begun
         from crypto.reset import values_cleared
 
-        from . import deletion, endpoint_notices, history, ledger, outbox, sending
+        from . import (
+            checks,  # noqa: F401  (registers them)
+            deletion,
+            endpoint_notices,
+            history,
+            ledger,
+            outbox,
+            sending,
+        )
         from .models import CrmEndpoint
         from .moving_in import in_the_way
 

@@ -1,4 +1,7 @@
-"""The whole installation in one archive: the database, the files, and which settings it had."""
+"""The whole installation in one archive: the database, the files, and which settings it had.
+
+Files that MEDIA_STORAGE keeps elsewhere stay there: the archive says so.
+"""
 
 import io
 import json
@@ -96,7 +99,8 @@ def _prefix() -> str:
 
 
 def _require_something(folder: Path) -> None:
-    if folder.resolve().is_relative_to(settings.MEDIA_ROOT.resolve()):
+    is_within = folder.resolve().is_relative_to(settings.MEDIA_ROOT.resolve())
+    if is_within and not settings.MEDIA_STORAGE:
         raise BackupFailed(f"{folder} is within MEDIA_ROOT: backups would hold each other.")
     try:
         tables = dumps.tables()
@@ -160,6 +164,7 @@ def _manifest(now: datetime, contents: dumps.Contents) -> dict[str, Any]:
             **asdict(contents),
         },
         "secret": _secret(),
+        "files_elsewhere": settings.MEDIA_STORAGE,
         "settings": settings.SETTINGS_GIVEN,
     }
 
@@ -185,12 +190,12 @@ def _secret() -> dict[str, Any]:
 
 def _fill(writer: archive.Writer, made: Made, dump: BinaryIO, told: Told) -> None:
     size = os.fstat(dump.fileno()).st_size
-    total = size + sum(_size(path) for path in _files(settings.MEDIA_ROOT))
+    total = size + sum(_size(path) for path in _files_here())
     manifest = json.dumps(made.manifest, indent=1).encode()
     writer.add(MANIFEST, io.BytesIO(manifest), len(manifest))
     # The files come after the rows that name them: what is stored meanwhile is there too.
     writer.add(DATABASE[connection.vendor], dump, size, lambda done: told(done, total))
-    for path in _files(settings.MEDIA_ROOT, made.leave_out):
+    for path in _files_here(made.leave_out):
         _add(writer, made, path, lambda done: told(done, total))
 
 
@@ -211,9 +216,13 @@ def _add(writer: archive.Writer, made: Made, path: Path, told: Callable[[int], N
         made.files += 1
 
 
-def _files(
-    folder: Path, leave_out: Callable[[str, object], None] = lambda name, why: None
+def _files_here(
+    leave_out: Callable[[str, object], None] = lambda name, why: None,
 ) -> Iterator[Path]:
+    return iter(()) if settings.MEDIA_STORAGE else _files(settings.MEDIA_ROOT, leave_out)
+
+
+def _files(folder: Path, leave_out: Callable[[str, object], None]) -> Iterator[Path]:
     """Every file below, one at a time: a folder may hold a million."""
     try:
         with os.scandir(folder) as entries:

@@ -10,11 +10,12 @@ from .findings import Check, Finding, Group, Report, unknown
 
 
 def examine() -> Report:
-    """Look at everything; asks the public address, Instagram and the mail server at once."""
-    with ThreadPoolExecutor(3) as threads:
-        probes = (outside.ask_own_site, outside.ask_instagram, outside.ask_mail_server)
-        own_site, instagram, mail = [threads.submit(probe) for probe in probes]
-        seen = outside.Seen(own_site.result(), instagram.result(), mail.result())
+    """Look at everything; asks those outside at once."""
+    with ThreadPoolExecutor() as threads:
+        probes = (outside.ask_own_site, outside.ask_instagram, outside.ask_mail_server,
+                  outside.ask_media_storage)  # fmt: skip
+        asked = [threads.submit(probe) for probe in probes]
+        seen = outside.Seen(*(answer.result() for answer in asked))
     return Report(
         [
             Group("This site", list(_run(doctor_site.checks(seen)))),

@@ -32,6 +32,7 @@ def checks(seen: Seen) -> dict[str, Check]:
         "Work that is due": partial(_part, readiness.queue, "See “behind” in docs/runbook.md."),
         "Secret": _secret,
         "Disk": partial(_part, readiness.disk, "Make room, or move MEDIA_ROOT to a larger disk."),
+        **({"Files": partial(_files, seen.files)} if settings.MEDIA_STORAGE else {}),
         "Way to Instagram": partial(_way, seen.instagram),
         "Clock": partial(_clock, seen.instagram),
         "Time-outs": partial(_timeouts, seen),
@@ -90,6 +91,17 @@ def _worker() -> Finding:
         "None is running: what comes in is kept and not shown, and answers wait.",
         "python manage.py run_huey, or systemctl start insta-messaging-worker; its log says why "
         "it ended.",
+    )
+
+
+def _files(answer: Answer) -> Finding:
+    name = settings.MEDIA_STORAGE
+    if not answer.trouble:
+        return good(f"{name} took a file, gave it back and deleted it, in {answer.seconds:.1f} s.")
+    return bad(
+        f"{name} keeps no files: {answer.trouble}. Pictures that come are tried again.",
+        "Is it in reach, and do MEDIA_STORAGE_OPTIONS let the site read, write and delete there? "
+        "See “Files on several hosts” in docs/scale.md.",
     )
 
 

@@ -225,6 +225,9 @@ def download(url: str, limit: int) -> bytes:
 _is_told = threading.Event()
 """The log knows that files cannot be stored."""
 
+IS_FOLDER_WELL = "Is the disk full, or the folder not writable?"
+IS_STORAGE_WELL = "Is it in reach, and do its options let the site write?"
+
 
 def new_name(folder: str, ending: str) -> str:
     """A name that says nothing, and cannot be guessed from anything."""
@@ -248,9 +251,10 @@ def write(files: dict[str, bytes]) -> list[FileToDelete]:
         if not _is_told.is_set():
             _is_told.set()
             logger.error(
-                "files cannot be stored in MEDIA_ROOT: %s. Is the disk full, or the folder not "
-                "writable? They are tried again; this is said once.",
-                getattr(exc, "strerror", None) or type(exc).__name__,
+                "files cannot be stored in %s: %s. %s They are tried again; this is said once.",
+                "MEDIA_STORAGE" if settings.MEDIA_STORAGE else "MEDIA_ROOT",
+                trouble(exc),
+                IS_STORAGE_WELL if settings.MEDIA_STORAGE else IS_FOLDER_WELL,
             )
         abandon(marks)
         raise
@@ -258,6 +262,13 @@ def write(files: dict[str, bytes]) -> list[FileToDelete]:
         _is_told.clear()
         logger.warning("files can be stored again")
     return marks
+
+
+def trouble(exc: Exception) -> str:
+    """What a storage refused, in few words: its own may quote a signed address, or a key."""
+    answer = getattr(exc, "response", None)  # Of an object store, as boto3 hands it on.
+    code = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
+    return getattr(exc, "strerror", None) or code or type(exc).__name__
 
 
 def adopt(marks: Iterable[FileToDelete]) -> set[str]:
@@ -289,8 +300,8 @@ def delete_files() -> int:
     for one in claimed:
         try:
             default_storage.delete(one.name)
-        except OSError as exc:
-            logger.warning("file %s: not deleted yet (%s)", one.name, type(exc).__name__)
+        except Exception as exc:  # Each storage raises its own.
+            logger.warning("file %s: not deleted yet (%s)", one.name, trouble(exc))
             one.retry_later(timedelta(minutes=5))
         else:
             one.delete()

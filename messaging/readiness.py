@@ -89,9 +89,11 @@ def secret() -> Part:
 
 
 def disk() -> Part:
-    folders = {"MEDIA_ROOT": Path(settings.MEDIA_ROOT)}
+    folders = {} if settings.MEDIA_STORAGE else {"MEDIA_ROOT": settings.MEDIA_ROOT}
     if settings.IS_SQLITE:
         folders["the database"] = Path(settings.DATABASES["default"]["NAME"]).resolve().parent
+    if not folders:
+        return Part(True, "Nothing of the site is kept on this machine.")
     free = {name: shutil.disk_usage(_existing(path)).free for name, path in folders.items()}
     name = min(free, key=free.get)
     told = f"{free[name] / 1024**3:.1f} GB are free for {name}."

@@ -51,6 +51,7 @@ def require_fit(backup: Backup, *, without_secret: bool = False) -> None:
     """Raise RestoreRefused unless the backup belongs into this installation, and that is empty."""
     _require_known_code(backup)
     _require_same_kind(backup)
+    _require_place_for_files(backup)
     if not without_secret:
         _require_secret(backup)
     require_empty()
@@ -76,7 +77,8 @@ def require_empty() -> None:
             f"there, and give it another: {_another()}."
         )
     root = settings.MEDIA_ROOT
-    if root.exists() and any(not path.name.startswith(RESTORING) for path in root.iterdir()):
+    is_used = root.exists() and not settings.MEDIA_STORAGE
+    if is_used and any(not path.name.startswith(RESTORING) for path in root.iterdir()):
         raise RestoreRefused(
             f"MEDIA_ROOT, {root}, holds files: a restore takes an empty folder. Move them away, "
             "or name another folder."
@@ -107,6 +109,15 @@ def _require_same_kind(backup: Backup) -> None:
         f"{names[connection.vendor]}. Restore it {where}; then `manage.py dumpdata` there and "
         "`manage.py loaddata` here carry the rows over (docs/operator.md)."
     )
+
+
+def _require_place_for_files(backup: Backup) -> None:
+    if backup.files and settings.MEDIA_STORAGE:
+        raise RestoreRefused(
+            f"The backup holds {backup.files:,} files, and a restore puts files into a folder, not "
+            "into MEDIA_STORAGE. Restore without that setting, copy what is then in MEDIA_ROOT "
+            "into the storage under the same names, and set it again (docs/scale.md)."
+        )
 
 
 def _require_server(backup: Backup) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 scratch = Path(tempfile.mkdtemp(prefix="instamsg-tests-"))
 
 for name in list(os.environ):
-    if name.startswith(("INSTAGRAM_", "SESSION_SECRET", "EPHEMERAL_", "SANDBOX_")):
+    if name.startswith(("INSTAGRAM_", "SESSION_SECRET", "EPHEMERAL_", "SANDBOX_", "MEDIA_")):
         del os.environ[name]
 
 os.environ.update(

@@ -25,6 +25,7 @@ from .waiting import eventually, free_port
 SECRET = "9fQm2vXr7LkT4wZp1sYc8bNd6hGj3aRe"
 APP_SECRETS = "sandbox-secret-one,sandbox-secret-two"
 PASSWORD = "correct horse 41"
+ROOT = Path(__file__).parent.parent
 MANAGE = [sys.executable, "manage.py"]
 
 
@@ -61,6 +62,8 @@ class RunningSite:
             "INSTAGRAM_TIMEOUT": "5",
         }
         self.environment = child_environment(**own | environment)
+        self.code = ROOT
+        """Where what is started from now on has its code from."""
         self.browser = requests.Session()
         self.web = self.worker = None
 
@@ -85,6 +88,7 @@ class RunningSite:
         result = subprocess.run(
             [*MANAGE, *command],
             env={**self.environment, **environment},
+            cwd=self.code,
             capture_output=True,
             text=True,
             timeout=60,
@@ -128,11 +132,12 @@ class RunningSite:
     def _start(self, *command: str) -> subprocess.Popen:
         with self.log_path.open("ab") as log:
             return subprocess.Popen(
-                command, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
+                command, env=self.environment, cwd=self.code, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
 
     def _answers(self, port: int) -> bool:
-        with suppress(requests.ConnectionError, requests.Timeout):
+        with suppress(requests.RequestException):
             return requests.get(f"http://127.0.0.1:{port}/livez", timeout=2).ok
         return False
 

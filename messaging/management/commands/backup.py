@@ -97,6 +97,10 @@ class Command(RepairCommand):
             self.stderr.write(f"Left out: {line}")
         if made.left_out > len(made.named):
             self.stderr.write(f"Left out in all: {made.left_out:,}")
+        if elsewhere := made.manifest["files_elsewhere"]:
+            self.stderr.write(
+                f"Not in the backup: the files, which {elsewhere} keeps. Back them up there."
+            )
         self._tell_secret(made.manifest["secret"])
 
     def _tell_secret(self, secret):

@@ -116,7 +116,10 @@ class Command(RepairCommand):
         for table, rows in found.tables.items():
             if rows:
                 write(f"{table}: {rows:,}")
-        write(f"files: {found.files:,}")
+        elsewhere = manifest.get("files_elsewhere")
+        write(
+            f"files: not in it; {elsewhere} keeps them" if elsewhere else f"files: {found.files:,}"
+        )
         if is_dry:
             write("Nothing was changed: without --dry-run this is restored.")
             return
