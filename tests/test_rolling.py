@@ -19,7 +19,8 @@ from contextlib import suppress
 import pytest
 import requests
 
-from .running_site import APP_SECRETS, PASSWORD, ROOT, SECRET, RunningSite, eventually, free_port
+from .running_site import APP_SECRETS, PASSWORD, ROOT, SECRET, RunningSite
+from .waiting import eventually, free_port
 
 pytestmark = [
     pytest.mark.processes,
