@@ -13,14 +13,15 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection
 from django.db.models import Min, Q, QuerySet
 from django.utils import timezone
 
 from .calls import Calls
 from .delivery_outcomes import settle
-from .models import CrmEndpoint, Delivery, DeliveryAttempt, SecretUnreadable
+from .models import CrmEndpoint, Delivery, SecretUnreadable
 from .posting import KeptLine, Outcome, attempt
+from .pruning import delete
 from .queues import LEASE, TURN, Drain, rest
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def old() -> QuerySet[Delivery]:
 
 def prune() -> int:
     """Delete what is `old`; returns how many deliveries went."""
-    return delete_some(old())
+    return delete(old())
 
 
 @Drain
@@ -86,21 +87,9 @@ def clear() -> int:
     """Delete endpoints that are to go, their deliveries first; returns how many went."""
     gone = list(CrmEndpoint.objects.exclude(deleted_at=None))
     for endpoint in gone:
-        delete_some(endpoint.deliveries.all())
+        delete(endpoint.deliveries.all())
         endpoint.delete()
     return len(gone)
-
-
-def delete_some(deliveries: "Iterable[Delivery]", size: int = 200) -> int:
-    """Delete these a batch at a time, since others are writing; returns how many went."""
-    count = 0
-    while pks := list(deliveries.order_by("pk").values_list("pk", flat=True)[:size]):
-        with transaction.atomic():
-            DeliveryAttempt.objects.filter(delivery__in=pks).delete()
-            Delivery.objects.filter(pk__in=pks).delete()
-        count += len(pks)
-        rest()
-    return count
 
 
 class _Lane:
