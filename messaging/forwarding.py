@@ -1,45 +1,38 @@
 """Forwarding: deliveries signed and posted to the owners' CRMs, in order and at least once.
 
 One thread leases endpoints, reads what is due and writes down what came of it, a batch at a time;
-the threads of a pool post, and know no database. A worker that dies between a post and its record
-leaves a row that is posted once more, under the same id.
+the threads of a pool post (`lanes`), and know no database. A worker that dies between a post and
+its record leaves a row that is posted once more, under the same id.
 """
 
 import atexit
 import logging
 import time
-from collections import deque
 from collections.abc import Iterable
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection
 from django.db.models import Min, Q, QuerySet
 from django.utils import timezone
 
 from .calls import Calls
 from .delivery_outcomes import settle
-from .models import CrmEndpoint, Delivery, DeliveryAttempt, SecretUnreadable
-from .posting import KeptLine, Outcome, attempt
+from .lanes import IN_FLIGHT, Lane
+from .models import CrmEndpoint, Delivery
+from .posting import Outcome
+from .pruning import delete
 from .queues import LEASE, TURN, Drain, rest
 
 logger = logging.getLogger(__name__)
 
 State = Delivery.State
 
-IN_FLIGHT = 2
-"""Posts to one endpoint at a time."""
-
 LANES = 50
 """Endpoints that one worker posts to at a time."""
 
 LANE_TURN = 5.0
 """Seconds after which an endpoint makes room, when all lanes are taken."""
-
-BATCH = 100
-FRESH = 2.0
-"""Seconds: what was read longer ago is read again before it is posted. It may have been taken
-back since, and the endpoint changed or switched off."""
 
 RECORDED = 50
 RECORDED_AFTER = 0.05
@@ -78,7 +71,7 @@ def old() -> QuerySet[Delivery]:
 
 def prune() -> int:
     """Delete what is `old`; returns how many deliveries went."""
-    return delete_some(old())
+    return delete(old())
 
 
 @Drain
@@ -86,112 +79,9 @@ def clear() -> int:
     """Delete endpoints that are to go, their deliveries first; returns how many went."""
     gone = list(CrmEndpoint.objects.exclude(deleted_at=None))
     for endpoint in gone:
-        delete_some(endpoint.deliveries.all())
+        delete(endpoint.deliveries.all())
         endpoint.delete()
     return len(gone)
-
-
-def delete_some(deliveries: "Iterable[Delivery]", size: int = 200) -> int:
-    """Delete these a batch at a time, since others are writing; returns how many went."""
-    count = 0
-    while pks := list(deliveries.order_by("pk").values_list("pk", flat=True)[:size]):
-        with transaction.atomic():
-            DeliveryAttempt.objects.filter(delivery__in=pks).delete()
-            Delivery.objects.filter(pk__in=pks).delete()
-        count += len(pks)
-        rest()
-    return count
-
-
-class _Lane:
-    """An endpoint that this worker has leased: what waits for it, and what is under way to it."""
-
-    def __init__(self, endpoint: CrmEndpoint):
-        self.endpoint = endpoint
-        self.lease = endpoint.lease
-        self.lines = [KeptLine() for _ in range(IN_FLIGHT)]
-        self.keys: list[str] = []
-        self.waiting: deque[Delivery] = deque()
-        self.read_at = 0.0
-        self.taken: set[int] = set()
-        """Under way, or over and not yet written down."""
-        self.busy: set[int] = set()
-        """Conversations of which one is under way, or has failed."""
-        self.may_have_more = True
-        self.began, self.is_over = time.monotonic(), False
-
-    @property
-    def is_idle(self) -> bool:
-        return not self.taken and (self.is_over or not (self.waiting or self.may_have_more))
-
-    def read(self) -> None:
-        """What is due, unless what was read is enough, and fresh."""
-        if self.is_over:
-            self.waiting.clear()
-            return
-        is_old = time.monotonic() - self.read_at > FRESH
-        if not self.lines or (self.waiting and not is_old):
-            return
-        if not (self.waiting or self.may_have_more):
-            return
-        self.waiting.clear()
-        self.may_have_more = False
-        if not self._look_at_endpoint():
-            return
-        due = self.endpoint.deliveries.due().exclude(pk__in=self.taken)
-        self.waiting.extend(due.in_turn()[:BATCH])
-        self.may_have_more = len(self.waiting) == BATCH
-        self.read_at = time.monotonic()
-
-    def start(self, calls: Calls) -> None:
-        """Post as many as may be under way."""
-        passed_over = []
-        while self.lines and self.waiting:
-            one = self.waiting.popleft()
-            if one.order_key in self.busy:
-                passed_over.append(one)
-                continue
-            line = self.lines.pop()
-            calls.start((self, line), attempt, line, self.endpoint, self.keys, one)
-            self.busy.add(one.order_key)
-            self.taken.add(one.pk)
-        self.waiting.extendleft(reversed(passed_over))
-
-    def end(self, line: KeptLine, outcome: Outcome) -> None:
-        self.lines.append(line)
-        if outcome.is_success:  # Else what comes after it may have to wait: the database says.
-            self.busy.discard(outcome.delivery.order_key)
-        elif outcome.rest or outcome.is_gone:
-            self.waiting.clear()
-            self.may_have_more = False
-
-    def written(self, outcomes: list[Outcome]) -> None:
-        for one in outcomes:
-            self.taken.discard(one.delivery.pk)
-            if not one.is_success:
-                key = one.delivery.order_key
-                self.busy.discard(key)
-                self.waiting = deque(w for w in self.waiting if w.order_key != key)
-                self.may_have_more = True
-        self.may_have_more |= bool(outcomes) and not self.waiting
-
-    def _look_at_endpoint(self) -> bool:
-        """Whether it may still be posted to, as it is now."""
-        rows = CrmEndpoint.objects.listening().filter(pk=self.endpoint.pk, lease=self.lease)
-        rows = rows.filter(Q(paused_until=None) | Q(paused_until__lte=timezone.now()))
-        found = rows.first()
-        if found is None:
-            return False
-        try:
-            self.keys = found.secrets()
-        except SecretUnreadable as exc:
-            pause = {"paused_until": timezone.now() + LEASE, "problem": str(exc)}
-            CrmEndpoint.objects.filter(pk=found.pk).update(**pause)
-            return False
-        if found.problem:  # A key opens it again.
-            CrmEndpoint.objects.filter(pk=found.pk).update(problem="")
-        self.endpoint = found
-        return True
 
 
 class _Office:
@@ -199,7 +89,7 @@ class _Office:
 
     def __init__(self, calls: Calls):
         self.calls = calls
-        self.lanes: dict[int, _Lane] = {}
+        self.lanes: dict[int, Lane] = {}
         self.served: set[int] = set()
         self.outcomes: list[Outcome] = []
         self.first_at = 0.0
@@ -238,10 +128,12 @@ class _Office:
         Waits up to `patience` seconds for what is.
         """
         until = time.monotonic() + patience
+        for lane in self.lanes.values():
+            lane.stop()
         while self.calls.under_way and time.monotonic() < until:
             self._collect()
         self._record(at_once=True)
-        self._let_go(lane for lane in self.lanes.values() if not lane.taken)
+        self._let_go(lane for lane in self.lanes.values() if lane.is_at_rest)
 
     def _look(self) -> None:
         """Lease what has something due, when somebody asked or a while has passed."""
@@ -261,16 +153,15 @@ class _Office:
             for lane in self.lanes.values():
                 lane.is_over |= now - lane.began > LANE_TURN
         for endpoint in CrmEndpoint.objects.claim(LANES - len(self.lanes)):
-            self.lanes[endpoint.pk] = _Lane(endpoint)
+            self.lanes[endpoint.pk] = Lane(endpoint)
             self.served.add(endpoint.pk)
 
     def _collect(self) -> None:
-        for (lane, line), outcome in self.calls.ended(MOMENT):
+        for lane, outcome in self.calls.ended(MOMENT):
             if isinstance(outcome, Exception):  # A fault of ours: it must not stop the others.
                 logger.error("endpoint %s: not posted to", lane.endpoint.pk, exc_info=outcome)
-                self.lanes.pop(lane.endpoint.pk, None)  # Its lease says when it is tried again.
+                self._abandon(lane.endpoint.pk)
                 continue
-            lane.end(line, outcome)
             if not self.outcomes:
                 self.first_at = time.monotonic()
             self.outcomes.append(outcome)
@@ -290,9 +181,9 @@ class _Office:
             connection.close_if_unusable_or_obsolete()
             time.sleep(0.2)
             return
-        except Exception:  # A fault of ours. Their leases say when these are tried again.
+        except Exception:  # A fault of ours.
             for one in self.outcomes:
-                self.lanes.pop(one.delivery.endpoint_id, None)
+                self._abandon(one.delivery.endpoint_id)
             self.outcomes = []
             raise
         for lane in self.lanes.values():
@@ -300,7 +191,12 @@ class _Office:
         self.outcomes = []
         rest()
 
-    def _let_go(self, lanes: Iterable[_Lane]) -> None:
+    def _abandon(self, endpoint: int) -> None:
+        """Its lease says when it is tried again."""
+        if lane := self.lanes.pop(endpoint, None):
+            lane.stop()
+
+    def _let_go(self, lanes: Iterable[Lane]) -> None:
         for lane in (lanes := list(lanes)):
             for line in lane.lines:
                 line.close()

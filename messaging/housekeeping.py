@@ -11,11 +11,9 @@ from crypto import census
 from crypto.fields import count_stored_values
 
 from . import forwarding, ledger, media
-from .queues import rest
+from .pruning import delete
 
 logger = logging.getLogger(__name__)
-
-BATCH = 200
 
 
 class Job(NamedTuple):
@@ -27,18 +25,8 @@ class Job(NamedTuple):
     due: Callable[[], int]
 
 
-def delete(rows: Callable[[], QuerySet]) -> int:
-    """Delete what `rows` gives, some at a time: others write meanwhile. Returns how many."""
-    gone = 0
-    while pks := list(rows().order_by("pk").values_list("pk", flat=True)[:BATCH]):
-        rows().filter(pk__in=pks).delete()
-        gone += len(pks)
-        rest()
-    return gone
-
-
 def _deleting(name: str, rows: Callable[[], QuerySet]) -> Job:
-    return Job(name, "deleted", lambda: delete(rows), lambda: rows().count())
+    return Job(name, "deleted", lambda: delete(rows()), lambda: rows().count())
 
 
 LEFTOVERS = (

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
@@ -17,6 +17,7 @@ from accounts.models import Account
 
 from . import inbound
 from .models import InboundEvent, State, WebhookEvent
+from .pruning import delete
 from .queues import rest
 
 BATCH = 200
@@ -125,14 +126,7 @@ def old() -> QuerySet[WebhookEvent]:
 
 def prune() -> int:
     """Delete what is `old`; returns how many."""
-    gone, rows = 0, old()
-    while pks := list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH]):
-        with transaction.atomic():
-            InboundEvent.objects.filter(webhook__in=pks).delete()
-            WebhookEvent.objects.filter(pk__in=pks).delete()
-        gone += len(pks)
-        rest()
-    return gone
+    return delete(old())
 
 
 def _insert_into_postgresql(letter: Letter, deadline: float) -> None:

@@ -19,6 +19,7 @@ from . import (
     ledger,
     media,
     participants,
+    pruning,
     sender_actions,
     sending,
 )
@@ -83,7 +84,7 @@ def prune() -> None:
     ledger.prune()
     forwarding.prune()
     media.prune()
-    housekeeping.delete(idempotency.old)
+    pruning.delete(idempotency.old())
     rate_limits.forget()
 
 

@@ -542,6 +542,21 @@ class TestCrashes:
         assert receiver.texts == ["one", "two"]
         assert set(Delivery.objects.values_list("state", flat=True)) == {State.DELIVERED}
 
+    def test_the_next_post_waits_for_no_commit(self, endpoint, receiver, conversation):
+        real, posted = forwarding.settle, []
+
+        def settle(outcomes):
+            time.sleep(0.3)
+            posted.append(len(receiver.got))
+            real(outcomes)
+
+        for n in range(10):
+            say(conversation, f"{n}")
+        with patch.object(forwarding, "settle", settle):
+            forward()
+        assert posted[0] == 10
+        assert receiver.texts == [str(n) for n in range(10)]
+
     @pytest.mark.parametrize("part", ["_look", "_let_go"])
     def test_an_error_elsewhere_loses_no_outcome(
         self, endpoint, receiver, conversation, monkeypatch, part

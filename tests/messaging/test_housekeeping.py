@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import ConnectAttempt, IdempotentRequest, Invitation
 from crypto.models import Census
-from messaging import housekeeping, tasks
+from messaging import housekeeping, pruning, tasks
 from messaging.models import WebhookEvent
 
 
@@ -76,7 +76,7 @@ def test_an_invitation_that_just_ended_still_says_so(account, user):
 
 
 def test_more_than_a_batch_goes_as_well(db, monkeypatch):
-    monkeypatch.setattr(housekeeping, "BATCH", 2)
+    monkeypatch.setattr(pruning, "BATCH", 2)
     past = timezone.now() - timedelta(days=1)
     Session.objects.bulk_create(Session(session_key=f"{n}", expire_date=past) for n in range(5))
     assert run()["ended logins"] == 5
@@ -85,7 +85,7 @@ def test_more_than_a_batch_goes_as_well(db, monkeypatch):
 
 @pytest.mark.parametrize("prune", [run, tasks.prune.call_local])
 def test_old_api_requests_go_in_batches(db, monkeypatch, prune):
-    monkeypatch.setattr(housekeeping, "BATCH", 2)
+    monkeypatch.setattr(pruning, "BATCH", 2)
     day_before = timezone.now() - timedelta(days=2)
     IdempotentRequest.objects.bulk_create(
         IdempotentRequest(caller="key 1", key=str(n), created_at=day_before) for n in range(5)
