@@ -108,7 +108,7 @@ class RunningSite:
         process = self._start(
             str(granian), "--interface", "wsgi", "instamsg.wsgi:application",
             "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-            "--blocking-threads", "32",
+            "--blocking-threads", "32", "--workers-kill-timeout", "10",
         )  # fmt: skip
         eventually(lambda: self._answers(port))
         return process

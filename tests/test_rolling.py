@@ -62,8 +62,8 @@ class Host:
 
     def stop(self) -> None:
         with ThreadPoolExecutor() as threads:
-            for process in (self.web, self.worker):
-                threads.submit(self.site.kill, process, signal.SIGTERM)
+            both = [self.web, self.worker]
+            list(threads.map(self.site.kill, both, [signal.SIGTERM] * 2))  # None needs a SIGKILL.
 
 
 class Load:

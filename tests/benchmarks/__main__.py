@@ -13,6 +13,7 @@ NAMES = [
     "accept",
     "backlog",
     "scale",
+    "growth",
     "forwarding",
     "api",
     "polls",

@@ -13,6 +13,7 @@ from . import (
     backlog,
     derive,
     forwarding,
+    growth,
     ledger_file,
     lists,
     losses,
@@ -132,6 +133,13 @@ def on_disk(transactional_db, tmp_path):
 def test_every_event_of_a_backlog_becomes_a_message(on_disk):
     (table,) = backlog.run(events=30, customers=5, rounds=1)
     assert figures(table, "messages") == {30}
+
+
+@pytest.mark.processes
+def test_a_message_takes_more_room_once_it_is_read(on_disk):
+    (table,) = growth.run(events=300, customers=5)
+    assert figures(table, "messages") == {300}
+    assert 1 < table.ratios("read as well")[0] < 20
 
 
 @pytest.mark.processes

@@ -1,10 +1,13 @@
 """The programs that units and containers run, with the settings of production."""
 
+import os
 import shutil
 import signal
 import sqlite3
 import sys
+import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +60,16 @@ def test_a_refusal_to_start_is_one_message(server, tmp_path):
     assert refused.returncode == 1
     assert refused.stderr.count("InstaMsg does not start.") == 1
     assert "Traceback" not in refused.stderr
+
+
+def test_a_server_process_that_hangs_does_not_keep_the_site_from_stopping(tmp_path):
+    with Server(tmp_path) as server:
+        main = server.process.pid
+        (child,) = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        os.kill(int(child), signal.SIGSTOP)
+        began = time.monotonic()
+    assert 5 < time.monotonic() - began < 20
+    assert server.process.returncode == 0
 
 
 def test_after_a_stop_one_file_holds_every_row_also_after_a_kill(tmp_path):
