@@ -387,7 +387,8 @@ def template(tmp_path_factory, databases):
     folder.mkdir()
     for name in ("crypto", "accounts", "messaging", "instamsg", "templates"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy2(ROOT / "manage.py", folder)
+    for name in ("manage.py", "pyproject.toml"):
+        shutil.copy2(ROOT / name, folder)
     site = Installation(folder, databases.make(folder))
     site.write_env(f"SESSION_SECRET={OLD}")
     for command in (["migrate", "-v0"], ["shell", "-v0", "-c", CONNECT]):
