@@ -99,8 +99,8 @@ def replay(webhooks: QuerySet[WebhookEvent]) -> Iterator[int]:
     What they made stays: told again, the same changes nothing. What was taken back is gone from
     its webhook too, and stays taken back.
     """
-    last = 0
-    while pks := list(webhooks.filter(pk__gt=last).values_list("pk", flat=True)[:BATCH]):
+    in_turn, last = webhooks.order_by("pk"), 0
+    while pks := list(in_turn.filter(pk__gt=last).values_list("pk", flat=True)[:BATCH]):
         rows = WebhookEvent.objects.filter(pk__in=pks)
         rows.update(state=State.PENDING, due_at=timezone.now(), lease=None, attempts=0)
         inbound.process.hint()
@@ -114,7 +114,7 @@ def route_again(account: Account, **signal: object) -> None:
     unrouted = InboundEvent.objects.filter(
         account=None, instagram_account_id=account.instagram_account_id
     )
-    webhooks = WebhookEvent.objects.order_by("pk").filter(pk__in=unrouted.values("webhook"))
+    webhooks = WebhookEvent.objects.filter(pk__in=unrouted.values("webhook"))
     sum(replay(webhooks))
 
 

@@ -286,6 +286,13 @@ def test_one_that_fails_each_time_ends_as_failed_and_can_be_replayed(account, po
     assert WebhookEvent.objects.get().state == "processed"
 
 
+def test_a_replay_takes_each_webhook_once_in_whatever_order_they_are_given(deliver, monkeypatch):
+    deliver("text")
+    deliver("text")
+    monkeypatch.setattr(ledger, "BATCH", 1)
+    assert sum(ledger.replay(WebhookEvent.objects.order_by("-pk"))) == WebhookEvent.objects.count()
+
+
 def test_what_a_replay_tells_a_program_is_free_of_how_far_it_was(account, deliver, monkeypatch):
     monkeypatch.setattr(Meter, "SECONDS", 0)
     deliver("text")
