@@ -33,7 +33,11 @@ def run(events: int = 20_000, customers: int = 2_000) -> list[Table]:
 def _size() -> int:
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
-            cursor.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+            # Free pages, which deleted rows left, are used again before the file grows.
+            cursor.execute(
+                "SELECT (page_count - freelist_count) * page_size"
+                " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+            )
         else:
             cursor.execute("SELECT pg_database_size(current_database())")
         return cursor.fetchone()[0]

@@ -2,6 +2,7 @@ import copy
 import pickle
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.core import serializers
 from django.core.exceptions import FieldError
 from django.db import connection
@@ -153,7 +154,7 @@ class TestWhatIsNoText:
             reverse("account_list"),
             reverse("account", args=[spoilt.pk]),
             reverse("admin:accounts_account_changelist"),
-            reverse("admin:accounts_account_change", args=[spoilt.pk]),
+            reverse("admin:accounts_account_change", args=[quote(spoilt.pk)]),
         ):
             response = client.get(page)
             assert response.status_code == 200
