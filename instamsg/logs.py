@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -67,6 +68,26 @@ def _shown(value: Any) -> str:
         return f"({type(value).__name__} that cannot be shown)"
 
 
+class OnceAMinute(logging.Filter):
+    """Lets what is said over and over through once in a minute.
+
+    Six threads of a worker ask the task queue twenty times a second each. With its storage out of
+    reach every answer is an error with a traceback, and a night of that would fill the disk.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.said: tuple[object, object] | None = None
+        self.silent_until = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        says, now = (record.msg, record.args), time.monotonic()
+        if says == self.said and now < self.silent_until:
+            return False
+        self.said, self.silent_until = says, now + 60
+        return True
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, and the extra fields."""
 
@@ -93,7 +114,10 @@ def configuration(*, level: str, style: str, secrets: Iterable[str | None]) -> d
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"sensitive": {"()": SensitiveDataFilter}},
+        "filters": {
+            "sensitive": {"()": SensitiveDataFilter},
+            "once_a_minute": {"()": OnceAMinute},
+        },
         "formatters": {
             "text": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
             "json": {"()": JsonFormatter},
@@ -114,6 +138,10 @@ def configuration(*, level: str, style: str, secrets: Iterable[str | None]) -> d
             },
             # The worker gives this one a handler of its own, unless it has one.
             "huey": {"handlers": ["console"], "level": quiet, "propagate": False},
+            **{
+                f"huey.consumer.{name}": {"filters": ["once_a_minute"]}
+                for name in ("Worker", "Scheduler")
+            },
             "axes": {"level": quiet},
             # Each try to connect; the error that comes of it is told anyway.
             "psycopg.pool": {"level": "ERROR"},

@@ -35,13 +35,21 @@ class Part:
 
 
 def look(names: list[str] | None = None) -> dict[str, Part]:
-    """The parts of these names, or all of them."""
-    return {name: _checked(PARTS[name]) for name in names or PARTS}
+    """The parts of these names, or all of them. A database out of reach is waited for once."""
+    found: dict[str, Part] = {}
+    for name in names or PARTS:
+        is_away = "database" in found and not found["database"].ok
+        found[name] = UNKNOWN if is_away and name in IN_DATABASE else _checked(PARTS[name])
+    return found
 
 
 def database() -> Part:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as exc:
+        reason = str(exc).partition("\n")[0]
+        return Part(False, f"It does not answer: {reason}. See “database” in docs/runbook.md.")
     return Part(True, "It answers.")
 
 
@@ -110,6 +118,11 @@ PARTS: dict[str, Callable[[], Part]] = {
     "secret": secret,
     "disk": disk,
 }
+
+
+IN_DATABASE = ("migrations", "queue", "worker")
+
+UNKNOWN = Part(False, "Cannot be known: the database does not answer.")
 
 
 def _checked(part: Callable[[], Part]) -> Part:

@@ -167,4 +167,22 @@ def test_the_real_database_being_away_is_503_and_no_detail_for_strangers(client,
     monkeypatch.setattr(connection, "cursor", gone)
     answer = client.get("/readyz", **ELSEWHERE)
     assert (answer.status_code, answer.json()) == (503, {"ready": False})
-    assert "no route" in client.get("/readyz").json()["database"]["detail"]
+    parts = client.get("/readyz").json()
+    assert "no route" in parts["database"]["detail"]
+    assert "the database does not answer" in parts["worker"]["detail"]
+
+
+def test_a_database_that_is_away_is_waited_for_once(client, monkeypatch):
+    from django.db import OperationalError, connection
+
+    waits = []
+
+    def gone(*args, **kwargs):
+        waits.append(args)
+        raise OperationalError("couldn't get a connection after 3.00 sec")
+
+    monkeypatch.setattr(connection, "cursor", gone)
+    # The secret was looked at when the site started.
+    answer = client.get("/readyz?exclude=secret")
+    assert failing(answer) == ["database", "migrations", "queue", "worker"]
+    assert len(waits) == 1
