@@ -69,7 +69,7 @@ def _shown(value: Any) -> str:
 
 
 class OnceAMinute(logging.Filter):
-    """Lets what is said over and over through once in a minute.
+    """Lets a message that names nothing in particular through once in a minute.
 
     Six threads of a worker ask the task queue twenty times a second each. With its storage out of
     reach every answer is an error with a traceback, and a night of that would fill the disk.
@@ -77,15 +77,14 @@ class OnceAMinute(logging.Filter):
 
     def __init__(self):
         super().__init__()
-        self.said: tuple[object, object] | None = None
-        self.silent_until = 0.0
+        self.silent_until: dict[object, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        says, now = (record.msg, record.args), time.monotonic()
-        if says == self.said and now < self.silent_until:
-            return False
-        self.said, self.silent_until = says, now + 60
-        return True
+        now = time.monotonic()
+        if record.args or now >= self.silent_until.get(record.msg, now):
+            self.silent_until[record.msg] = now + 60
+            return True
+        return False
 
 
 class JsonFormatter(logging.Formatter):

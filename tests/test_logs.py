@@ -136,15 +136,19 @@ def test_json_lines_hold_time_level_logger_and_extras(log):
 def test_a_worker_whose_queue_is_away_says_so_once_a_minute(log, monkeypatch):
     logger, _, stream = log
     logger.addFilter(logs.OnceAMinute())
-    clock = iter([0.0, 0.05, 59.9, 60.1, 60.2, 60.3])
+    clock = iter([0.0, 0.01, 0.05, 0.06, 59.9, 60.1, 60.2, 60.3])
     monkeypatch.setattr(logs.time, "monotonic", lambda: next(clock))
-    for _ in range(4):
+    for _ in range(2):
+        logger.error("Error reading from queue")
+        logger.error("Error reading schedule.")
+    for _ in range(2):
         logger.error("Error reading from queue")
     for task in ("one", "another"):
         logger.error("Unhandled error during execution of task %s.", task)
     said = [line.removesuffix(" ERROR") for line in stream.getvalue().splitlines()]
     assert said == [
         "Error reading from queue",
+        "Error reading schedule.",
         "Error reading from queue",
         "Unhandled error during execution of task one.",
         "Unhandled error during execution of task another.",
