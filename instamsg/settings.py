@@ -118,7 +118,14 @@ else:
         # A server that vanished is noticed, not waited for.
         "keepalives_idle": 30,
         "tcp_user_timeout": 10_000,
-        "pool": {"min_size": 1, "max_size": 16, "timeout": DATABASE_WAIT},
+        "pool": {
+            "min_size": 1,
+            "max_size": 16,
+            "timeout": DATABASE_WAIT,
+            # Its pauses double for so long, 5 minutes by default: a server that is back would be
+            # noticed late. After it has given up, the next request tries at once.
+            "reconnect_timeout": 1,
+        },
     }
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
