@@ -7,6 +7,5 @@ rem The launcher that python.org installs finds Python also where PATH does not 
 set "PYTHON=python"
 where py >nul 2>nul && set "PYTHON=py -3"
 
-%PYTHON% scripts\start.py --setup-only %*
-if errorlevel 1 exit /b 1
+%PYTHON% scripts\start.py --setup-only %* || exit /b 1
 echo InstaMsg is set up. Start it with: %PYTHON% scripts\start.py
