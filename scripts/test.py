@@ -78,9 +78,11 @@ def _tests(database: str, python: str, for_pytest: list[str], environment) -> It
         yield f"Tests on {database}, as asked", [*pytest, *for_pytest], environment
         return
     is_second = database != "SQLite"
-    on_all_cores = ["-n", "auto", "--dist", "loadfile", "-m", "not browser"]
+    # Most of the time goes by in waiting, for programs that the tests start.
+    workers = str(2 * (os.cpu_count() or 1))
+    together = ["-n", workers, "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not browser"]
     only = ["--only-database"] if is_second else []
-    yield f"Tests on {database}", [*pytest, *on_all_cores, *only], environment
+    yield f"Tests on {database}", [*pytest, *together, *only], environment
     # By itself: pages are watched by the clock. Of them the open inbox alone waits for what other
     # connections write; what else a page shows comes from views that are tested on both.
     pages = ["tests/browser/test_inbox.py"] if is_second else []

@@ -31,6 +31,11 @@ def pytest_configure():
     emptying.install()
 
 
+def pytest_collection_modifyitems(items):
+    """What starts programs takes longest, and comes first: nothing long is begun at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("processes") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def clean_up_scratch():
     from huey.contrib.djhuey import HUEY
