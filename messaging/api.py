@@ -104,7 +104,7 @@ class NewMessage(Input):
 
 
 class Queued(Schema):
-    message_id: str = Field(examples=["msg_3fb09a6d51c2"])
+    message_id: str = Field(examples=["msg_019ac2f4d1e83fb09a6d51c2e07a"])
     status: State = Field(description="`pending`: it is sent within moments, or waits.")
     created_at: datetime
     account_id: str

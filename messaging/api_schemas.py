@@ -96,7 +96,7 @@ class Reaction(Schema):
 
 
 class MessageStatus(Schema):
-    message_id: str = Field(alias="public_id", examples=["msg_3fb09a6d51c2"])
+    message_id: str = Field(alias="public_id", examples=["msg_019ac2f4d1e83fb09a6d51c2e07a"])
     status: State = Field(
         description="`pending`: waits to be sent. `unconfirmed`: Instagram gave no answer, so it "
         "may have arrived; it is not sent again by itself."

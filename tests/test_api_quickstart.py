@@ -66,7 +66,7 @@ def test_the_commands_answer_a_customer(site, key, tmp_path):
             assert (shown["recipient_id"], shown["is_open"]) == (said["igsid"], True)
             real["acc_89baed550ed9"] = shown["account_id"]
         elif len(answers) == 2:
-            real["msg_3fb09a6d51c2"] = answers[1]["message_id"]
+            real["msg_019ac2f4d1e83fb09a6d51c2e07a"] = answers[1]["message_id"]
     _, text, form, status = answers
     assert set(text) == set(json.loads(blocks("json")[0]))
     assert len(form["message_ids"]) == 2

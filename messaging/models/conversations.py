@@ -111,7 +111,9 @@ class Conversation(models.Model):
         PAUSED = "paused", "paused by the team"
         STOPPED = "stopped", "stopped: it looked like one machine answering another"
 
-    account = models.ForeignKey(Account, models.CASCADE, related_name="conversations")
+    account = models.ForeignKey(
+        Account, models.CASCADE, db_index=False, related_name="conversations"
+    )
     igsid = models.CharField(max_length=64)
     username = models.CharField(max_length=255, blank=True)
     name = models.CharField(max_length=255, blank=True)

@@ -37,7 +37,7 @@ class Attachment(Queued):
     public_id = models.CharField(
         max_length=32, unique=True, default=new_attachment_id, editable=False
     )
-    message = models.ForeignKey(Message, models.CASCADE, related_name="attachments")
+    message = models.ForeignKey(Message, models.CASCADE, db_index=False, related_name="attachments")
     position = models.PositiveSmallIntegerField(default=0)
     kind = models.CharField(max_length=64, help_text="Instagram's word: image, video, share, …")
     url = models.TextField(blank=True)

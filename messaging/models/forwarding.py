@@ -252,7 +252,9 @@ class Delivery(models.Model):
         FORGOTTEN = "forgotten", "Taken back"
 
     public_id = models.CharField(max_length=32, unique=True, default=new_event_id, editable=False)
-    endpoint = models.ForeignKey(CrmEndpoint, models.CASCADE, related_name="deliveries")
+    endpoint = models.ForeignKey(
+        CrmEndpoint, models.CASCADE, db_index=False, related_name="deliveries"
+    )
     type = models.CharField(max_length=32)
     conversation = models.ForeignKey(
         Conversation, models.CASCADE, null=True, related_name="deliveries"

@@ -1,6 +1,7 @@
 """Messages, of both sides."""
 
 import secrets
+import time
 from typing import Self
 
 from django.db import models
@@ -13,7 +14,12 @@ from .writing import WritingQuerySet
 
 
 def new_message_id() -> str:
-    return f"msg_{secrets.token_hex(6)}"
+    """`msg_`, the milliseconds since 1970, and 64 random bits, in hex.
+
+    Time first, as in RFC 9562's UUIDv7: new ids stand beside each other in their index, where
+    random ones would each touch another page of it.
+    """
+    return f"msg_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
 
 
 class MessageQuerySet(QueuedQuerySet, WritingQuerySet):
@@ -71,7 +77,9 @@ class Message(Queued):
 
     public_id = models.CharField(max_length=32, unique=True, default=new_message_id, editable=False)
     account = models.ForeignKey(Account, models.CASCADE, related_name="messages")
-    conversation = models.ForeignKey("Conversation", models.CASCADE, related_name="messages")
+    conversation = models.ForeignKey(
+        "Conversation", models.CASCADE, db_index=False, related_name="messages"
+    )
     direction = models.CharField(max_length=8, choices=Direction)
     status = models.CharField(max_length=16, choices=Status)
     mid = models.CharField(max_length=512, blank=True, help_text="Instagram's id of the message.")
@@ -93,7 +101,9 @@ class Message(Queued):
 
     # Of those written here only.
     is_from_here = models.BooleanField(default=False)
-    written_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    written_by = models.ForeignKey(
+        User, models.SET_NULL, null=True, blank=True, db_index=False, related_name="+"
+    )
     submission = models.UUIDField(
         null=True, editable=False, help_text="One per form shown: a second click sends nothing."
     )
@@ -149,6 +159,11 @@ class Message(Queued):
                 fields=["timestamp"],
                 name="message_automatic",
                 condition=Q(answers__isnull=False),
+            ),
+            models.Index(
+                fields=["written_by"],
+                name="message_written_by",
+                condition=Q(written_by__isnull=False),
             ),
             models.Index(fields=["rule"], name="message_rule", condition=Q(rule__isnull=False)),
             models.Index(
