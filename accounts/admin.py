@@ -115,7 +115,7 @@ class ApiKeyAdmin(admin.ModelAdmin):
 class IdempotentRequestAdmin(admin.ModelAdmin):
     """What is answered to a program that sends the same again; kept for a day."""
 
-    list_display = ["caller", "key", "status", "created_at", "leased_until"]
+    list_display = ["caller", "key", "status", "created_at"]
     list_filter = ["status"]
     search_fields = ["=caller", "=key"]
     date_hierarchy = "created_at"

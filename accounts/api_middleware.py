@@ -18,6 +18,10 @@ LARGEST = 1024 * KB
 LARGEST_OPEN = 16 * KB
 FILES = "multipart/form-data"
 
+DATA = ("application/json; charset=utf-8", problems.MEDIA_TYPE)
+NOTHING_ALLOWED = "default-src 'none'; frame-ancestors 'none'"
+"""What no browser shows as a page needs nothing."""
+
 
 class ApiMiddleware:
     """Outside of all middleware that may refuse, and inside of what only adds headers."""
@@ -42,6 +46,8 @@ class ApiMiddleware:
         for name, value in answer_headers(request).items():
             response.headers[name] = value
         response.headers.setdefault("Cache-Control", "private, no-cache")
+        if response.headers.get("Content-Type") in DATA:
+            response.headers.setdefault("Content-Security-Policy", NOTHING_ALLOWED)
         return response
 
 

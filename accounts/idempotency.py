@@ -1,19 +1,16 @@
 """`Idempotency-Key`: a request that is sent again does its work once, and is answered alike.
 
-A row says that the work is under way, under a lease. The work and its answer are then one
-transaction: a crash before its commit leaves nothing done, one after it leaves the answer, and
-whoever lost the lease meanwhile does nothing.
+The key's row, the work and its answer are one transaction: a crash before its commit leaves
+nothing, one after it leaves the answer. Who comes with the same key meanwhile waits at the row.
 """
 
 import hashlib
 import json
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 from django.conf import settings
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -28,8 +25,8 @@ from .problems import Problem
 
 HEADER = "Idempotency-Key"
 LONGEST = 255
-LEASE = timedelta(seconds=60)
 KEPT_HEADERS = ("Location",)
+LOCK_NOT_AVAILABLE = "55P03"
 
 PARAMETER = {
     "in": "header",
@@ -42,16 +39,14 @@ PARAMETER = {
 """For the OpenAPI document of an operation that uses once()."""
 
 
-class LeaseLost(Exception):
-    """It took so long that another request has taken over."""
-
-
 def once(request: HttpRequest, work: Callable[[], Status]) -> Status:
     """The answer of `work`, done once for each Idempotency-Key of the caller.
 
     `work` runs in a transaction and returns a ninja Status of a Schema or of plain values; what
-    it raises undoes it and is not kept, so the same key may be tried again. Do validate before:
-    `work` keeps its transaction short. Without the header it is simply done.
+    it raises undoes it and is not kept, so the same key may be tried again. Others wait for it:
+    do validate before, and let it call nobody outside. Without the header it is simply done.
+    Raises Problem; OperationalError when the database is not free in time, which on SQLite is
+    all that is known of somebody else who writes.
     """
     key = request.headers.get(HEADER)
     if key is None:
@@ -61,8 +56,17 @@ def once(request: HttpRequest, work: Callable[[], Status]) -> Status:
         text = f"1 to {LONGEST} printable ASCII characters, without blanks."
         raise problems.invalid(HEADER, text, "header")
     who = caller(request)
-    row, answer = _begin(who, key, _fingerprints(request, who, key))
-    return _replay(request, row) if answer else _work(request, row, work)
+    fingerprints = _fingerprints(request, who, key)
+    with transaction.atomic():
+        row = _begin(who, key, fingerprints[0])
+        if row is None:
+            return _replay(request, who, key, fingerprints)
+        answer = work()
+        answer = Status(answer.status_code, _plain(answer.value))
+        told = answer_headers(request)
+        headers = {name: told[name] for name in KEPT_HEADERS if name in told}
+        IdempotentRequest.objects.answer(row, answer.status_code, answer.value, headers)
+    return answer
 
 
 def old() -> QuerySet[IdempotentRequest]:
@@ -70,62 +74,30 @@ def old() -> QuerySet[IdempotentRequest]:
     return IdempotentRequest.objects.filter(created_at__lt=timezone.now() - IdempotentRequest.KEPT)
 
 
-def _begin(caller: str, key: str, fingerprints: list[str]) -> tuple[IdempotentRequest, bool]:
-    """The row of this key, leased to this request; or the one that holds its answer."""
-    now, lease = timezone.now(), uuid4()
-    mine = {"fingerprint": fingerprints[0], "lease": lease, "leased_until": now + LEASE}
-    row, is_new = IdempotentRequest.objects.get_or_create(caller=caller, key=key, defaults=mine)
-    if is_new:
-        return row, False
-    if row.created_at < now - IdempotentRequest.KEPT and _take(row, created_at=now, **mine):
-        return row, False
+def _begin(caller: str, key: str, fingerprint: str) -> int | None:
+    """The row of this key, begun by this request; None when it holds an answer."""
+    try:
+        return IdempotentRequest.objects.begin(caller, key, fingerprint)
+    except OperationalError as exc:
+        if getattr(exc.__cause__, "sqlstate", "") != LOCK_NOT_AVAILABLE:
+            raise
+        raise _still_running() from None
+
+
+def _replay(request: HttpRequest, caller: str, key: str, fingerprints: list[str]) -> Status:
+    row = IdempotentRequest.objects.get(caller=caller, key=key)
     if row.fingerprint not in fingerprints:
         text = "It was used for another request within the last 24 hours. Take a new one."
         raise Problem(problems.KEY_REUSED, text)
-    if row.lease is None:
-        return row, True
-    if row.leased_until < now and _take(row, **mine):  # A crash: nothing of it was done.
-        return row, False
-    text = "The first request with this Idempotency-Key has not ended. Ask again in a moment."
-    raise Problem(problems.STILL_RUNNING, text, headers={"Retry-After": "1"})
-
-
-def _take(row: IdempotentRequest, **mine: Any) -> bool:
-    """Take the row over from whoever has it, unless somebody else just did."""
-    same = IdempotentRequest.objects.filter(pk=row.pk, lease=row.lease)
-    if not same.update(status=None, body=None, headers={}, **mine):
-        return False
-    row.lease = mine["lease"]
-    return True
-
-
-def _work(request: HttpRequest, row: IdempotentRequest, work: Callable[[], Status]) -> Status:
-    mine = IdempotentRequest.objects.filter(pk=row.pk, lease=row.lease)
-    try:
-        with transaction.atomic():
-            answer = work()
-            answer = Status(answer.status_code, _plain(answer.value))
-            told = answer_headers(request)
-            if not mine.update(
-                lease=None,
-                leased_until=None,
-                status=answer.status_code,
-                body=answer.value,
-                headers={name: told[name] for name in KEPT_HEADERS if name in told},
-            ):
-                raise LeaseLost
-    except LeaseLost:
-        text = "It took too long, and the same request was begun again. Ask again in a moment."
-        raise Problem(problems.STILL_RUNNING, text, headers={"Retry-After": "1"}) from None
-    except BaseException:
-        mine.delete()
-        raise
-    return answer
-
-
-def _replay(request: HttpRequest, row: IdempotentRequest) -> Status:
+    if row.status is None:
+        raise _still_running()
     answer_headers(request).update({**row.headers, "Idempotency-Replayed": "true"})
     return Status(row.status, row.body)
+
+
+def _still_running() -> Problem:
+    text = "The first request with this Idempotency-Key has not ended. Ask again in a moment."
+    return Problem(problems.STILL_RUNNING, text, headers={"Retry-After": "1"})
 
 
 def _plain(value: Any) -> Any:

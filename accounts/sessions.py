@@ -82,8 +82,10 @@ class SessionStore(DatabaseStore):
 
     @staticmethod
     def _read(cookie: str | None) -> tuple[str | None, bool]:
+        if not cookie:
+            return None, True
         try:
-            verified = bearer_tokens.verify(cookie or "", audience=AUDIENCE)
+            verified = bearer_tokens.verify(cookie, audience=AUDIENCE)
         except bearer_tokens.InvalidBearerToken:
             return None, True
         return verified.claims.get("sid"), verified.is_current

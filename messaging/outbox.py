@@ -120,15 +120,16 @@ def queue_files(
     _tag(conversation, is_by_person)  # Nothing is stored for nothing.
     with keep(files) as kept:
         try:
-            return queue_kept(
-                conversation,
-                kept,
-                text,
-                by=by,
-                quick_replies=quick_replies,
-                is_by_person=is_by_person,
-                submission=submission,
-            )
+            with transaction.atomic():
+                return queue_kept(
+                    conversation,
+                    kept,
+                    text,
+                    by=by,
+                    quick_replies=quick_replies,
+                    is_by_person=is_by_person,
+                    submission=submission,
+                )
         except IntegrityError:
             if not submission:
                 raise
@@ -171,8 +172,10 @@ def queue_kept(
     is_by_person: bool = False,
     submission: UUID | None = None,
 ) -> list[Message]:
-    """As `queue_files`, for files that are stored already, or none. Raises IntegrityError for
-    what the same form sent before."""
+    """As `queue_files`, for files that are stored already, or none; inside a transaction.
+
+    Raises IntegrityError for what the same form sent before.
+    """
     tag = _tag(conversation, is_by_person)
     if text := _plain(text):
         _check_text(text)
@@ -181,17 +184,16 @@ def queue_kept(
     groups = uploads.grouped(kept.files)
     keys = _keys(submission, kept.files, text)
     messages = []
-    with transaction.atomic():
-        for key, group in zip(keys, groups, strict=False):
-            message = _write(conversation, submission=key, **how)
-            Attachment.objects.bulk_create(
-                one.attachment(message, position) for position, one in enumerate(group)
-            )
-            messages.append(message)
-        if text:
-            how |= {"text": text, "quick_replies": choices, "submission": keys[-1]}
-            messages.append(_write(conversation, **how))
-        media.adopt(kept.marks)
+    for key, group in zip(keys, groups, strict=False):
+        message = _write(conversation, submission=key, **how)
+        Attachment.objects.bulk_create(
+            one.attachment(message, position) for position, one in enumerate(group)
+        )
+        messages.append(message)
+    if text:
+        how |= {"text": text, "quick_replies": choices, "submission": keys[-1]}
+        messages.append(_write(conversation, **how))
+    media.adopt(kept.marks)
     return messages
 
 

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parent.parent
 REQUEST = """
-import os, signal, sys
+import os, signal, sys, time
 import django
 django.setup()
 from django.test import RequestFactory
@@ -34,6 +35,7 @@ def work():
     kill("before")
     made = User.objects.create(username=f"made-{User.objects.count()}")
     kill("during")
+    time.sleep(sys.argv[1] == "slowly")
     return Status(201, {"made": made.username})
 
 answer = idempotency.once(request, work)
@@ -59,6 +61,13 @@ def run(database, *arguments):
     )
 
 
+def test_of_several_processes_at_once_one_does_it(database):
+    run(database, "-c", REQUEST, "before")  # Makes the user.
+    with ThreadPoolExecutor() as threads:
+        answers = list(threads.map(lambda _: run(database, "-c", REQUEST, "slowly"), range(3)))
+    assert [answer.stdout for answer in answers] == ["made-1\n"] * 3, answers
+
+
 def test_the_same_request_again_finds_it_done_once(database):
     for moment, done in {"before": 0, "during": 0, "after": 1}.items():
         assert run(database, "-c", REQUEST, moment).returncode == -signal.SIGKILL, moment
@@ -66,9 +75,6 @@ def test_the_same_request_again_finds_it_done_once(database):
         with database.connected() as connection:
             made = "SELECT username FROM users WHERE username LIKE 'made-%'"
             assert len(database.execute(connection, made)) == done, moment
-            # The lease of who was killed would end a minute later.
-            over = "UPDATE idempotent_requests SET leased_until = '2026-01-01 00:00:00+00:00'"
-            database.execute(connection, over + " WHERE leased_until IS NOT NULL")
     again = run(database, "-c", REQUEST, "never")
     assert again.stdout == "made-1\n", again.stderr
     with database.connected() as connection:

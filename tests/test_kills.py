@@ -160,7 +160,6 @@ def test_a_send_that_is_repeated_until_it_is_answered_makes_one_message(site, rn
             site.kill(site.web)
             site.start_web()
             kills += 1
-        end_leases_of_requests(site)
     written = site.rows("SELECT text, public_id FROM messages WHERE text LIKE 'wish %'")
     assert sorted(written) == sorted((f"wish {n}", answered[n]) for n in range(80))
 
@@ -200,15 +199,6 @@ def test_killing_the_servers_main_process_alone_leaves_no_worker_of_it_behind(si
     eventually(is_gone, 5)
     site.start_web()
     assert site.get("/login").ok
-
-
-def end_leases_of_requests(site) -> None:
-    """What a killed web process was doing may be begun again, as a minute later."""
-    site.manage("shell", "-v0", "-c", """
-from django.utils import timezone
-from accounts.models import IdempotentRequest
-IdempotentRequest.objects.filter(lease__isnull=False).update(leased_until=timezone.now())
-""")  # fmt: skip
 
 
 def expire_leases(site) -> None:

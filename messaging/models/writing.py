@@ -1,23 +1,23 @@
 """Saving rows by hand: those of the workers' batches, and those that programs wait for."""
 
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 
 
 class WritingQuerySet(models.QuerySet):
     def add(self, row: models.Model) -> None:
         """Save a row that is new, in one plain INSERT; sends no signal."""
-        options = self.model._meta
+        options, database = self.model._meta, connections[DEFAULT_DB_ALIAS]  # Looked up once.
         columns = [field for field in options.concrete_fields if not field.primary_key]
         names = ", ".join(field.column for field in columns)
         marks = ", ".join(["%s"] * len(columns))
         values = [
-            field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in columns
+            field.get_db_prep_save(field.pre_save(row, add=True), database) for field in columns
         ]
         sql = f"INSERT INTO {options.db_table} ({names}) VALUES ({marks}) RETURNING id"  # noqa: S608  (our columns)
-        with connection.cursor() as cursor:
+        with database.cursor() as cursor:
             cursor.execute(sql, values)
             (row.pk,) = cursor.fetchone()
-        row._state.adding, row._state.db = False, connection.alias
+        row._state.adding, row._state.db = False, database.alias
 
     def write(self, rows: list[models.Model], fields: list[str]) -> None:
         """Save these fields of each row, one plain UPDATE after the other.

@@ -584,3 +584,8 @@ class TestDocument:
         assert "img-src 'self' data:" in page.headers["Content-Security-Policy"]
         other = client.get("/login").headers["Content-Security-Policy"]
         assert "data:" not in other
+
+    def test_an_answer_that_is_no_page_may_load_nothing(self, ask):
+        for path in ("/conversations", "/nothing"):
+            policy = ask("get", path).headers["Content-Security-Policy"]
+            assert policy == "default-src 'none'; frame-ancestors 'none'"

@@ -1,6 +1,7 @@
 """A request that is sent again does its work once, whatever happens in between."""
 
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from uuid import uuid4
 
@@ -156,38 +157,33 @@ def test_a_key_that_is_none_is_refused(post, work, key):
     assert work.made == 0
 
 
-def crash_in(post, work):
-    """As far as a process gets that is killed: its row is there, and nothing else."""
-    who, key = f"user:{post().user.pk}", "wish-1"
-    row, _ = idempotency._begin(who, key, idempotency._fingerprints(post(), who, key))
-    return row
+@pytest.fixture
+def row_of_0_1_0(post, work):
+    """As release 0.1.0 has it while it works: committed before the work, under a lease."""
+    who = f"user:{post().user.pk}"
+    return IdempotentRequest.objects.create(
+        caller=who,
+        key="wish-1",
+        fingerprint=idempotency._fingerprints(post(), who, "wish-1")[0],
+        lease=uuid4(),
+        leased_until=timezone.now() + timedelta(seconds=60),
+    )
 
 
-def test_one_that_is_under_way_is_not_begun_again(post, work):
-    crash_in(post, work)
+def test_what_a_host_of_0_1_0_is_doing_is_not_begun_again(post, work, row_of_0_1_0):
     refused = problem(post(), work)
     assert refused.kind.status == 409
     assert refused.headers["Retry-After"]
     assert work.made == 0
 
 
-def test_after_a_crash_the_next_request_does_the_work(post, work):
-    row = crash_in(post, work)
+def test_what_a_host_of_0_1_0_left_undone_is_done_once(post, work, row_of_0_1_0):
     IdempotentRequest.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
     assert idempotency.once(post(), work).value == {"made": 1}
     assert idempotency.once(post(), work).value == {"made": 1}
     assert work.made == 1
-    assert row.lease != IdempotentRequest.objects.get().lease
-
-
-def test_who_was_overtaken_does_nothing(post, work):
-    def slow():
-        IdempotentRequest.objects.update(lease=uuid4())
-        return work()
-
-    assert problem(post(), slow).kind.status == 409
-    assert work.times == 1
-    assert work.made == 0
+    # By this it finds out, should it still be there, that it has to undo what it did.
+    assert not IdempotentRequest.objects.filter(lease=row_of_0_1_0.lease).exists()
 
 
 def test_a_day_later_the_key_is_new(post, work):
@@ -198,7 +194,12 @@ def test_a_day_later_the_key_is_new(post, work):
     assert idempotency.old().count() == 1
 
 
-@pytest.mark.skipif(connection.vendor == "sqlite", reason="in memory nobody waits for a lock")
+needs_locks = pytest.mark.skipif(
+    connection.vendor == "sqlite", reason="in memory nobody waits for a lock"
+)
+
+
+@needs_locks
 @pytest.mark.django_db(transaction=True)
 def test_of_many_at_once_one_does_the_work(post):
     work, outcomes = Work(), []
@@ -207,9 +208,7 @@ def test_of_many_at_once_one_does_the_work(post):
     def ask(request):
         barrier.wait()
         try:
-            outcomes.append(idempotency.once(request, work).status_code)
-        except Problem as refused:
-            outcomes.append(refused.kind.status)
+            outcomes.append(idempotency.once(request, work).value)
         finally:
             connection.close()
 
@@ -218,6 +217,46 @@ def test_of_many_at_once_one_does_the_work(post):
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(outcomes) <= {202, 409}
-    assert 202 in outcomes
+    assert outcomes == [{"made": 1}] * 6
     assert work.made == work.times == 1
+
+
+@needs_locks
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("ends", ["well", "badly"])
+def test_one_that_is_under_way_is_not_begun_again(post, settings, ends):
+    """It is waited for a while. What comes after it is what it left."""
+    settings.DATABASE_WAIT = 1
+    work, is_over = Work(), threading.Event()
+
+    def slow():
+        answer = work()
+        is_begun.set()
+        assert is_over.wait(10)
+        if ends == "badly":
+            raise Problem(FORBIDDEN, "Not today.")
+        return answer
+
+    is_begun = threading.Event()
+
+    def ask(request):
+        try:
+            with suppress(Problem):
+                idempotency.once(request, slow)
+        finally:
+            connection.close()
+
+    first = threading.Thread(target=ask, args=[post()])
+    first.start()
+    try:
+        assert is_begun.wait(10)
+        refused = problem(post(), work)
+    finally:
+        is_over.set()
+        first.join()
+    assert refused.kind.name == "still-running"
+    assert refused.headers["Retry-After"]
+    assert work.times == 1
+    again = idempotency.once(post(), work)
+    assert again.value == {"made": 1 if ends == "well" else 2}
+    assert work.made == 1

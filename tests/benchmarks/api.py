@@ -140,7 +140,7 @@ def _bare(post, port: int, connections: int) -> Figures:
 
 def _add_key(site: RunningSite, key: str) -> None:
     url = site.database_url.replace("site.db", "bare.db") if site.is_sqlite else site.database_url
-    _execute(site.is_sqlite, url, "CREATE TABLE bare_keys (id INTEGER PRIMARY KEY, digest TEXT)")
+    _execute(site.is_sqlite, url, "CREATE TABLE bare_keys (id INTEGER, digest TEXT UNIQUE)")
     digest = sha256(key.encode()).hexdigest()
     _execute(site.is_sqlite, url, f"INSERT INTO bare_keys VALUES (1, '{digest}')")
 

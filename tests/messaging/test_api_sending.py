@@ -48,6 +48,8 @@ def picture(name="cup.png", data=PNG):
 
 
 def stored_files():
+    if not default_storage.exists("attachments"):
+        return set()
     return set(default_storage.listdir("attachments")[1])
 
 
