@@ -43,7 +43,7 @@ A_SECOND = 97
 HEAVY_A_SECOND = 9
 """A little below Instagram's limits: its second is not quite ours.
 
-Calls leave evenly: one that is late by some milliseconds is then never one too many.
+Calls leave evenly: if one is late by some milliseconds, few others come too near to it.
 """
 
 AHEAD = timedelta(seconds=0.15)
@@ -57,6 +57,9 @@ LONGEST = timedelta(seconds=30)
 
 APART = 1 / 98
 """Seconds between two calls of an account that leave one process."""
+
+LATE = 0.01
+"""Seconds by which one may be late, and the next one is not: else each sleep would cost some."""
 
 HEAVY = ("audio", "video")
 
@@ -132,7 +135,7 @@ class _Door:
     def leave(self) -> None:
         with self.lock:
             time.sleep(max(self.opens_at - time.monotonic(), 0))
-            self.opens_at = time.monotonic() + APART
+            self.opens_at = max(self.opens_at, time.monotonic() - LATE) + APART
 
 
 _doors = Lock()
