@@ -249,6 +249,14 @@ def test_a_paused_account_waits(instagram, question):
     assert stands(instagram) == "👍"
 
 
+def test_a_block_for_a_day_pauses_the_account(instagram, question):
+    instagram.control("faults", endpoint="messages", error="368", times=1)
+    sender_actions.react(question, "👍")
+    work()
+    paused_until = SendingPace.objects.get().paused_until
+    assert paused_until > timezone.now() + timedelta(hours=23)
+
+
 def test_messages_and_actions_together_keep_within_instagrams_limit(
     instagram, open_conversation, monkeypatch
 ):
