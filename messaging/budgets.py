@@ -58,9 +58,6 @@ LONGEST = timedelta(seconds=30)
 APART = 1 / 98
 """Seconds between two calls of an account that leave one process."""
 
-LATE = 0.01
-"""Seconds by which one may be late, and the next one is not: else each sleep would cost some."""
-
 HEAVY = ("audio", "video")
 
 SLOW_AT, STOP_AT = 75, 97
@@ -135,7 +132,7 @@ class _Door:
     def leave(self) -> None:
         with self.lock:
             time.sleep(max(self.opens_at - time.monotonic(), 0))
-            self.opens_at = max(self.opens_at, time.monotonic() - LATE) + APART
+            self.opens_at = time.monotonic() + APART
 
 
 _doors = Lock()
