@@ -153,7 +153,7 @@ class AttachmentAdmin(ReadOnlyAdmin):
 
 @admin.register(SendingPace)
 class SendingPaceAdmin(ReadOnlyAdmin):
-    list_display = ["account", "paused_until", "used", "told_at"]
+    list_display = ["account", "paused_until", "next_at", "used", "told_at"]
     list_filter = ["paused_until"]
     list_select_related = ["account"]
     search_fields = ["=account__id", "account__username"]

@@ -1,20 +1,36 @@
 """Which messages may go out now: so many of each account a second, and the accounts in turn.
 
-Instagram takes 100 messages a second of an account, 10 of them sound or video (8). The rows say
-what was called in the last second, so all workers together keep within it.
+Instagram takes 100 calls a second of an account, 10 of them with sound or video (8). A row of the
+account says when its next call may leave, so all workers together keep within it.
 """
 
 import random
+import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from math import ceil
+from threading import Lock
+from typing import Any
 from uuid import uuid4
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import (
+    Case,
+    DateTimeField,
+    Exists,
+    F,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+    When,
+)
 from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
+from accounts.instagram_errors import RateLimited, Withheld
 from accounts.instagram_usage import Usage
 from accounts.models import Account
 
@@ -23,9 +39,24 @@ from .models import Attachment, Conversation, Message, SendingPace
 Status = Message.Status
 
 SECOND = timedelta(seconds=1)
-A_SECOND = 98
+A_SECOND = 97
 HEAVY_A_SECOND = 9
-"""A little below Instagram's limits: its second is not quite ours."""
+"""A little below Instagram's limits: its second is not quite ours.
+
+Calls leave evenly: if one is late by some milliseconds, few others come too near to it.
+"""
+
+AHEAD = timedelta(seconds=0.15)
+"""Messages are taken so long before their moment, and the threads that call wait for it: else
+each look would come a little late. Whatever a worker has taken when it dies counts as perhaps sent,
+so it is not longer.
+"""
+
+LONGEST = timedelta(seconds=30)
+"""No call is put off for longer: a clock that was put back must not stop an account."""
+
+APART = 1 / 98
+"""Seconds between two calls of an account that leave one process."""
 
 HEAVY = ("audio", "video")
 
@@ -52,21 +83,60 @@ def claim(size: int, busy: Counter[str] = NOBODY) -> list[Message]:
     `busy` says how many calls of each account are under way: one whose calls are slow takes no
     more than its share of the places, and never all.
 
-    Whoever takes some must call Instagram at once: a message that a dead worker had taken counts
-    as perhaps sent.
+    Whoever takes some must call Instagram at the moment that `called_at` says, at most AHEAD from
+    now: a message that a dead worker had taken counts as perhaps sent.
     """
-    if size < 1 or not _accounts(timezone.now()).exists():
+    if size < 1 or not (accounts := _ready_accounts()):
         return []
     with transaction.atomic():
-        chosen = []
-        paces = _lock_paces()
+        chosen: list[tuple[int, datetime]] = []
+        paces = list(
+            SendingPace.objects.filter(pk__in=accounts).select_for_update(skip_locked=True)
+        )
         random.shuffle(paces)  # Over time everybody is first as often.
         places = size + busy.total()
         most = min(ceil(places / max(len(paces), 1)), ceil(places * MOST_OF_ONE))
         for left, pace in zip(range(len(paces), 0, -1), paces, strict=True):
             share = ceil((size - len(chosen)) / left)
             chosen += _choose(pace, min(share, most - busy[pace.account_id]))
-        return _take(chosen)
+        return _take(dict(chosen))
+
+
+def book(account: Account) -> datetime:
+    """The moment for one call beside the messages, before which it must not leave."""
+    with transaction.atomic():
+        pace = _pace_of(account).select_for_update().get()
+        (moment,) = _book(pace, timezone.now(), 1)
+    return moment
+
+
+def make_at(moment: datetime, account: Account, call: Callable[[], Any]) -> Any:
+    """Wait for the moment that was booked, and make the call.
+
+    Also a process that stood still for a while makes its calls one after the other.
+    """
+    time.sleep(max(min(moment - timezone.now(), LONGEST), timedelta()).total_seconds())
+    with _doors:
+        door = _door_of.setdefault(account.pk, _Door())
+    door.leave()
+    return call()
+
+
+class _Door:
+    """Where the calls of one account leave this process."""
+
+    def __init__(self):
+        self.lock = Lock()
+        self.opens_at = 0.0
+
+    def leave(self) -> None:
+        with self.lock:
+            time.sleep(max(self.opens_at - time.monotonic(), 0))
+            self.opens_at = time.monotonic() + APART
+
+
+_doors = Lock()
+_door_of: dict[str, _Door] = {}
 
 
 def is_more_due() -> bool:
@@ -91,6 +161,16 @@ def due() -> QuerySet[Message]:
     """Messages that could go out now, were it not for Instagram's limits."""
     now = timezone.now()
     return Message.objects.due().filter(account__in=_accounts(now))
+
+
+def heed(account: Account, result: object, usage: Usage | None) -> None:
+    """Remember what came of a call, an exception perhaps, as far as it concerns the limits.
+
+    Not in a transaction that locks conversations: who claims locks the pace before them.
+    """
+    if isinstance(result, RateLimited | Withheld):
+        pause(account, result.wait)
+    note(account, usage)
 
 
 def note(account: Account, usage: Usage | None) -> None:
@@ -132,22 +212,23 @@ def _accounts(now: datetime) -> QuerySet[Account]:
     return Account.objects.worth_trying().filter(Exists(queued)).exclude(paused)
 
 
-def _lock_paces() -> list[SendingPace]:
-    """One worker at a time takes messages of an account: others pass it over."""
-    accounts = list(_accounts(timezone.now()).values_list("pk", flat=True))
-    known = SendingPace.objects.filter(account__in=accounts)
-    if known.count() < len(accounts):
-        SendingPace.objects.bulk_create(
-            [SendingPace(account_id=pk) for pk in accounts], ignore_conflicts=True
-        )
-    return list(known.select_for_update(skip_locked=True))
-
-
-def _choose(pace: SendingPace, size: int) -> list[int]:
-    """The next messages of one account, within what it may send now."""
+def _ready_accounts() -> list[str]:
+    """Those of `_accounts` whose next call may leave now, each with a pace."""
     now = timezone.now()
-    called = Message.objects.filter(account=pace.account_id, called_at__gt=now - SECOND)
-    size = min(size, _a_second(pace, now) - called.count())
+    put_off = Q(sending_pace__next_at__range=(now + AHEAD, now + LONGEST))
+    found = list(_accounts(now).exclude(put_off).values_list("pk", "sending_pace"))
+    if new := [SendingPace(account_id=pk) for pk, pace in found if pace is None]:
+        SendingPace.objects.bulk_create(new, ignore_conflicts=True)
+    return [pk for pk, _ in found]
+
+
+def _choose(pace: SendingPace, size: int) -> list[tuple[int, datetime]]:
+    """The next messages of one account, within what it may send now, and when each is called.
+
+    The pace is locked: one worker at a time takes messages of an account, others pass it over.
+    """
+    now = timezone.now()
+    size = min(size, _places(pace, now))
     if size < 1:
         return []
     heavy = Attachment.objects.filter(message=OuterRef("pk"), kind__in=HEAVY)
@@ -155,10 +236,34 @@ def _choose(pace: SendingPace, size: int) -> list[int]:
     due = due.order_by("due_at", "pk").values_list("due_at", "pk", "is_heavy")
     chosen = list(due[:size])
     if any(is_heavy for _, _, is_heavy in chosen):
+        called = Message.objects.filter(account=pace.account_id, called_at__gt=now - SECOND)
         left = max(HEAVY_A_SECOND - called.filter(Exists(heavy)).count(), 0)
         # Those that have to wait hold up no other.
         chosen = [one for one in chosen if one[2]][:left] + list(due.filter(is_heavy=False)[:size])
-    return [pk for _, pk, _ in sorted(chosen)[:size]]
+    pks = [pk for _, pk, _ in sorted(chosen)[:size]]
+    return list(zip(pks, _book(pace, now, len(pks)), strict=True))
+
+
+def _places(pace: SendingPace, now: datetime) -> int:
+    """How many of its calls may leave within AHEAD."""
+    return (now + AHEAD - _next(pace, now)) // _step(pace, now) + 1
+
+
+def _book(pace: SendingPace, now: datetime, count: int) -> list[datetime]:
+    """The moments of its next calls, which are nobody else's from then on."""
+    first, step = _next(pace, now), _step(pace, now)
+    SendingPace.objects.filter(pk=pace.pk).update(next_at=first + count * step)
+    return [first + n * step for n in range(count)]
+
+
+def _next(pace: SendingPace, now: datetime) -> datetime:
+    is_put_off = pace.next_at is not None and now < pace.next_at < now + LONGEST
+    return pace.next_at if is_put_off else now
+
+
+def _step(pace: SendingPace, now: datetime) -> timedelta:
+    # Rounded up: else the last of a second would be one too many.
+    return timedelta(microseconds=ceil(1_000_000 / _a_second(pace, now)))
 
 
 def _a_second(pace: SendingPace, now: datetime) -> int:
@@ -168,11 +273,12 @@ def _a_second(pace: SendingPace, now: datetime) -> int:
     return max(A_SECOND * (100 - pace.used) // (100 - SLOW_AT), 1)
 
 
-def _take(pks: list[int]) -> list[Message]:
-    if not pks:
+def _take(moments: dict[int, datetime]) -> list[Message]:
+    if not moments:
         return []
     lease, now = uuid4(), timezone.now()
-    rows = Message.objects.filter(pk__in=pks)
+    rows = Message.objects.filter(pk__in=moments)
+    its_moment = [When(pk=pk, then=Value(moment)) for pk, moment in moments.items()]
     conversations = Conversation.objects.lock(rows.values("conversation"))
     changed = Conversation.objects.filter(pk__in=[row.pk for row in conversations])
     changed.update(change=F("change") + 1)
@@ -181,7 +287,7 @@ def _take(pks: list[int]) -> list[Message]:
     rows.filter(status=Status.QUEUED).update(
         status=Status.SENDING,
         lease=lease,
-        called_at=now,
+        called_at=Case(*its_moment, output_field=DateTimeField()),
         due_at=now + CALL_LASTS,
         attempts=F("attempts") + 1,
         error="",  # Its code stays until the outcome: the same one again counts.
@@ -189,4 +295,4 @@ def _take(pks: list[int]) -> list[Message]:
     )
     taken = rows.filter(lease=lease)
     taken = taken.select_related("account", "conversation").prefetch_related("attachments")
-    return list(taken.order_by("conversation", "pk"))
+    return list(taken.order_by("called_at", "pk"))

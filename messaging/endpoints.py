@@ -24,7 +24,10 @@ LONGEST_URL = 2000
 OVERLAP = timedelta(hours=24)
 """How long the secret before signs as well."""
 
-REPLAYED_AT_ONCE = 500
+NOT_FAILING = {"failing_since": None, "failures": 0, "paused_until": None}
+
+AT_ONCE = 500
+"""Deliveries changed in one transaction."""
 
 
 class EndpointRefused(Exception):
@@ -55,7 +58,9 @@ def change(endpoint: CrmEndpoint, *, url: str, events: Iterable[str]) -> None:
         endpoint.save(update_fields=["url", "events"])
         endpoint.record(Kind.ENDPOINT_CHANGED, before=host, events=endpoint.events)
         if endpoint.url != before:
-            _begin_anew(endpoint)
+            CrmEndpoint.objects.filter(pk=endpoint.pk).update(**NOT_FAILING)
+    if endpoint.url != before:
+        _begin_anew(endpoint)
 
 
 def enable(endpoint: CrmEndpoint) -> None:
@@ -64,9 +69,9 @@ def enable(endpoint: CrmEndpoint) -> None:
         if CrmEndpoint.objects.filter(pk=endpoint.pk, is_enabled=False).update(is_enabled=True):
             endpoint.record(Kind.ENDPOINT_ON)
         CrmEndpoint.objects.filter(pk=endpoint.pk).update(
-            is_enabled=True, problem="", switched_off_at=None, owners_told_at=None
+            is_enabled=True, problem="", switched_off_at=None, owners_told_at=None, **NOT_FAILING
         )
-        _begin_anew(endpoint)
+    _begin_anew(endpoint)
     endpoint.refresh_from_db()
 
 
@@ -176,7 +181,7 @@ def replay(deliveries: QuerySet[Delivery]) -> int:
     again = deliveries.exclude(body=b"").exclude(type=TEST)
     count, last = 0, 0
     while pks := list(
-        again.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:REPLAYED_AT_ONCE]
+        again.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:AT_ONCE]
     ):
         with transaction.atomic():
             rows, now = Delivery.objects.filter(pk__in=pks).exclude(body=b""), timezone.now()
@@ -199,9 +204,16 @@ def _first_holding(rows: QuerySet[Delivery]) -> list[Delivery]:
 
 
 def _begin_anew(endpoint: CrmEndpoint) -> None:
-    rows = CrmEndpoint.objects.filter(pk=endpoint.pk)
-    rows.update(failing_since=None, failures=0, paused_until=None)
-    endpoint.deliveries.waiting().exclude(type=TEST).update(due_at=timezone.now())
+    """Post what waits now, a batch at a time: there may be very many.
+
+    Whatever a crash leaves out waits for its own next try.
+    """
+    now = timezone.now()
+    put_off = endpoint.deliveries.waiting().exclude(type=TEST).filter(due_at__gt=now).order_by("pk")
+    last = 0
+    while pks := list(put_off.filter(pk__gt=last).values_list("pk", flat=True)[:AT_ONCE]):
+        put_off.order_by().filter(pk__in=pks).update(due_at=now)
+        last = pks[-1]
     forwarding.forward.hint()
 
 

@@ -5,6 +5,7 @@ import re
 import time
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 
 from django.db import transaction
 from django.utils import timezone
@@ -17,8 +18,6 @@ from accounts.instagram_errors import (
     NotSent,
     Passing,
     RateLimited,
-    TokenRejected,
-    Withheld,
 )
 from accounts.models import Account, TokenUnreadable
 
@@ -125,7 +124,9 @@ def _begin(action: SenderAction, calls: Calls, busy: Counter[int]) -> None:
             return
         conversation = action.conversation
         client = conversation.account.client()
-        calls.start((action, client), client.act, conversation.igsid, _body(action))
+        account = conversation.account
+        moment, call = budgets.book(account), partial(client.act, conversation.igsid, _body(action))
+        calls.start((action, client), budgets.make_at, moment, account, call)
         busy[conversation.account_id] += 1
     except TokenUnreadable as exc:
         _not_done(action, str(exc))
@@ -137,12 +138,12 @@ def _end(action: SenderAction, client: InstagramClient, result: object) -> None:
     """Write down what came of the call: `result` is the exception that it raised, or None."""
     account = action.conversation.account
     try:
+        budgets.heed(account, result, client.usage)
         if isinstance(result, InstagramError):
             _refused(action, account, result)
         elif isinstance(result, Exception):
             raise result
         else:
-            budgets.note(account, client.usage)
             _done(action)
     except Exception:  # As above.
         logger.exception("sender action %s: its outcome is not written", action.pk)
@@ -159,13 +160,7 @@ def _refused(action: SenderAction, account: Account, exc: InstagramError) -> Non
         "sender action %s: %s (code %s/%s, trace %s)",
         action.pk, type(exc).__name__, exc.code, exc.subcode, exc.trace,
     )  # fmt: skip
-    match exc:
-        case TokenRejected():
-            account.note_problem(Account.Problem.REVOKED, str(exc))
-        case Withheld():
-            account.note_problem(Account.Problem.HELD, str(exc))
-        case RateLimited():
-            budgets.pause(account, exc.wait)
+    account.note_error(exc)
     # Doing it twice is doing it once, so an unclear answer is no reason to stop.
     may_pass = isinstance(exc, NotSent | NoAnswer | Passing | RateLimited)
     if may_pass and action.kind == Kind.REACTION and action.attempts < TRIES:

@@ -7,7 +7,6 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
@@ -29,6 +28,7 @@ from accounts.instagram_errors import (
 from accounts.models import Account, TokenUnreadable
 
 from . import budgets, outcomes, uploads
+from .calls import Calls
 from .models import Conversation, Message, Tally
 from .queues import Drain, rest
 
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 Status = Message.Status
 
-SIDE_BY_SIDE = 32
+SIDE_BY_SIDE = 64
 """Calls of one worker process at a time."""
 
 TURN = 2
@@ -47,17 +47,19 @@ GIVE_UP_AUTOMATIC = timedelta(minutes=10)
 """Hours later an automatic reply is worse than none."""
 
 
-_threads = ThreadPoolExecutor(SIDE_BY_SIDE, "send")
-_under_way: dict[Future[str], tuple[Message, InstagramClient]] = {}
-"""Of this process. The thread that runs the drain alone touches it."""
+GATHER = 0.03
+"""Seconds in which other calls end, to be written down together."""
+
+LOOK_AGAIN = 0.03
+"""Seconds to wait for an answer before looking for others to call: less than budgets.AHEAD."""
 
 
 class Done(NamedTuple):
-    """A call that has come back; its result is Instagram's id of the message."""
+    """A call that has come back with Instagram's id of the message, or an exception."""
 
     message: Message
     client: InstagramClient
-    call: Future[str]
+    result: str | Exception
 
 
 @Drain
@@ -72,10 +74,9 @@ def send() -> int:
     try:
         while time.monotonic() < until:
             count += _begin()
-            if _under_way:
-                wait(_under_way, timeout=0.1, return_when=FIRST_COMPLETED)
-                rest()  # Others end meanwhile, and are written down together.
-                _settle_those_that_ended()
+            if _calls.under_way:
+                _settle_those_that_ended(LOOK_AGAIN)
+                rest()
             elif budgets.is_more_due():
                 time.sleep(0.02)
             else:
@@ -88,11 +89,16 @@ def send() -> int:
     return count or 1
 
 
+_calls = Calls(SIDE_BY_SIDE, on_end=lambda: send.ask_here())
+_busy: Counter[str] = Counter()
+"""Calls of this process under way, of each account. The thread that runs the drain alone touches
+both."""
+
+
 def _settle_all() -> None:
     """Wait for the calls under way, and write down what became of them."""
-    if _under_way:
-        wait(_under_way)
-        _settle_those_that_ended()
+    while _calls.under_way:
+        _settle_those_that_ended(1)
 
 
 atexit.register(lambda: send.end(_settle_all))
@@ -114,8 +120,7 @@ def _begin() -> int:
 
     Whatever goes wrong with one before its call, it was not sent.
     """
-    busy = Counter(message.account_id for message, _ in _under_way.values())
-    claimed = budgets.claim(SIDE_BY_SIDE - busy.total(), busy)
+    claimed = budgets.claim(SIDE_BY_SIDE - _busy.total(), _busy)
     for message in claimed:
         try:
             _call(message)
@@ -135,11 +140,10 @@ def _call(message: Message) -> None:
     except TokenUnreadable as exc:
         outcomes.requeue(message, timedelta(seconds=60), f"Waiting: {exc}")
         return
-    igsid, body = message.conversation.igsid, _body(message)
     has_files = bool(message.attachments.all())
-    call = _threads.submit(client.send, igsid, body, has_files=has_files)
-    _under_way[call] = message, client
-    call.add_done_callback(lambda _: send.ask_here())
+    call = partial(client.send, message.conversation.igsid, _body(message), has_files=has_files)
+    _calls.start((message, client), budgets.make_at, message.called_at, message.account, call)
+    _busy[message.account_id] += 1
 
 
 def _too_late(message: Message) -> str:
@@ -159,9 +163,15 @@ def _body(message: Message) -> instagram_messages.Body:
     return instagram_messages.by_a_person(body) if message.tag else body
 
 
-def _settle_those_that_ended() -> None:
-    if done := [call for call in _under_way if call.done()]:
-        _settle([Done(*_under_way.pop(call), call) for call in done])
+def _settle_those_that_ended(patience: float) -> None:
+    if not (ended := _calls.ended(patience)):
+        return
+    if _calls.under_way:
+        time.sleep(GATHER)
+        ended += _calls.ended(0)
+    done = [Done(*which, result) for which, result in ended]
+    _busy.subtract(one.message.account_id for one in done)
+    _settle(done)
 
 
 def _settle(done: list[Done]) -> None:
@@ -190,34 +200,28 @@ def _insist(record: Callable[[], None]) -> None:
 
 
 def _record(done: list[Done]) -> None:
+    sent = [one for one in done if not isinstance(one.result, Exception)]
     with transaction.atomic():
-        Conversation.objects.lock(one.message.conversation_id for one in done)
-        sent = [one for one in done if one.call.exception() is None]
-        outcomes.sent([(one.message, one.call.result()) for one in sent])
+        if len(sent) < len(done):  # Else only `outcomes.sent` needs them.
+            Conversation.objects.lock(one.message.conversation_id for one in done)
+        outcomes.sent([(one.message, one.result) for one in sent])
         for one in done:
-            if (exc := one.call.exception()) is None:
-                if one.message.account.problem:
-                    one.message.account.clear_problem()
-            elif isinstance(exc, InstagramError):
-                _not_sent(one.message, one.message.account, exc)
-            else:
-                raise exc
+            if isinstance(one.result, InstagramError):
+                _not_sent(one.message, one.message.account, one.result)
+            elif isinstance(one.result, Exception):
+                raise one.result
+            elif one.message.account.problem:
+                one.message.account.clear_problem()
         Tally.objects.add("send", Counter(_answer(one) for one in done))
-    for one in done:  # Afterwards: who claims locks the pace before the conversations.
-        _heed_limits(one)
-
-
-def _heed_limits(one: Done) -> None:
-    exc = one.call.exception()
-    if isinstance(exc, RateLimited | Withheld):
-        budgets.pause(one.message.account, exc.wait)
-    budgets.note(one.message.account, one.client.usage)
+    for one in done:
+        budgets.heed(one.message.account, one.result, one.client.usage)
 
 
 def _answer(one: Done) -> str:
     """What Instagram said, in a word: sent, or the name of the error."""
-    exc = one.call.exception()
-    return "sent" if exc is None else re.sub(r"(?<!^)(?=[A-Z])", "_", type(exc).__name__).lower()
+    if not isinstance(one.result, Exception):
+        return "sent"
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(one.result).__name__).lower()
 
 
 def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:
@@ -237,10 +241,7 @@ def _not_sent(message: Message, account: Account, exc: InstagramError) -> None:
             delay, tries = max(_back_off(message), exc.wait), _tries(message, exc)
             outcomes.requeue(message, delay, f"Trying again: {exc}", exc.number, attempts=tries)
         case TokenRejected() | Withheld():
-            is_dead = isinstance(exc, TokenRejected)
-            account.note_problem(
-                Account.Problem.REVOKED if is_dead else Account.Problem.HELD, str(exc)
-            )
+            account.note_error(exc)
             outcomes.requeue(message, timedelta(), f"Waiting: {exc}", exc.number)
         case _:
             outcomes.failed(message, str(exc), exc.number)

@@ -16,6 +16,7 @@ from crypto.keyring import DecryptionError
 
 from .. import audit
 from ..instagram import InstagramClient
+from ..instagram_errors import InstagramError, TokenRejected, Withheld
 from .digests import digest
 
 logger = logging.getLogger(__name__)
@@ -253,6 +254,14 @@ class Account(models.Model):
         elif problem == self.Problem.UNREADABLE:
             rows = rows.filter(problem="")
         self._set_problem(rows, problem, reason, now)
+
+    def note_error(self, exc: InstagramError) -> None:
+        """Remember what an answer says of the account, if it says that every call is in vain."""
+        match exc:
+            case TokenRejected():
+                self.note_problem(self.Problem.REVOKED, str(exc))
+            case Withheld():
+                self.note_problem(self.Problem.HELD, str(exc))
 
     def clear_problem(self) -> None:
         self._set_problem(self._with_this_token(), "", "", None)

@@ -20,6 +20,7 @@ class SendingPace(models.Model):
         Account, models.CASCADE, primary_key=True, related_name="sending_pace"
     )
     paused_until = models.DateTimeField(null=True)
+    next_at = models.DateTimeField(null=True, help_text="Before it no call leaves.")
     used = models.PositiveIntegerField(default=0, help_text="Percent of the tightest limit.")
     told_at = models.DateTimeField(null=True, help_text="When Instagram last said so.")
 

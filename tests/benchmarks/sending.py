@@ -7,6 +7,7 @@ process and worker take in meanwhile.
 import signal
 import tempfile
 import time
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -101,6 +102,7 @@ def _drained(site: RunningSite, shops: list[str], each: int) -> tuple[Figures, l
     failed = site.rows("SELECT COUNT(*) FROM messages WHERE status IN ('failed', 'unconfirmed')")
     figures = {
         "per second": _rate([one["at"] for one in sent]),
+        "most in a second": max(map(_most_in_a_second, by_account.values())),
         "sent": len(sent),
         "missing": waiting - len(sent),
         "failed": failed[0][0],
@@ -118,6 +120,12 @@ def _rate(moments: list[int]) -> float:
     """A second, from milliseconds of first and last arrival."""
     spent = (max(moments) - min(moments)) / 1000
     return (len(moments) - 1) / spent if spent else float(len(moments))
+
+
+def _most_in_a_second(moments: list[int]) -> int:
+    """In whichever second most of them came."""
+    moments = sorted(moments)
+    return max(bisect_left(moments, at + 1000) - n for n, at in enumerate(moments))
 
 
 def _bare_calls(site: RunningSite, shop: str, people: list[str], each: int) -> Figures:

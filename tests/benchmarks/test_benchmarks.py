@@ -150,7 +150,7 @@ def test_a_full_database_is_asked_as_often_as_an_empty_one(on_disk):
 
 @pytest.mark.processes
 def test_every_delivery_is_posted_once_and_written_down(on_disk):
-    for table in forwarding.run(deliveries=60, receivers=2, rounds=1):
+    for table in forwarding.run(deliveries=60, receivers=2, rounds=1, rounds_beside=1):
         assert figures(table, "not written down") == figures(table, "more than once") == {0}
 
 

@@ -499,6 +499,18 @@ class TestSwitchingOff:
         endpoint.refresh_from_db()
         assert endpoint.state == "on"
 
+    def test_all_that_waited_is_asked_for_however_much_it_is(
+        self, endpoint, receiver, conversation, monkeypatch
+    ):
+        monkeypatch.setattr(endpoints, "AT_ONCE", 2)
+        for n in range(5):
+            say(conversation, text=f"{n}")
+        Delivery.objects.update(due_at=timezone.now() + timedelta(hours=1))
+        endpoints.disable(endpoint)
+        endpoints.enable(endpoint)
+        forward()
+        assert receiver.texts == ["0", "1", "2", "3", "4"]
+
 
 def _let_days_pass(endpoint, days):
     since = CrmEndpoint.objects.get(pk=endpoint.pk).failing_since

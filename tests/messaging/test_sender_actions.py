@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from accounts.instagram import InstagramClient
 from accounts.models import Account
-from messaging import outbox, sender_actions
+from messaging import budgets, outbox, sender_actions
 from messaging.calls import Calls
-from messaging.models import Conversation, Delivery, Message, SenderAction, SendingPace
+from messaging.models import Conversation, Delivery, Message, SenderAction, SendingPace, Tally
 from tests.conftest import work
 
 from .forwards import endpoint_to
@@ -247,6 +247,38 @@ def test_a_paused_account_waits(instagram, question):
     SendingPace.objects.update(paused_until=None)
     act()
     assert stands(instagram) == "👍"
+
+
+def test_a_block_for_a_day_pauses_the_account(instagram, question):
+    instagram.control("faults", endpoint="messages", error="368", times=1)
+    sender_actions.react(question, "👍")
+    work()
+    paused_until = SendingPace.objects.get().paused_until
+    assert paused_until > timezone.now() + timedelta(hours=23)
+
+
+def test_messages_and_actions_together_keep_within_instagrams_limit(
+    instagram, open_conversation, monkeypatch
+):
+    account = open_conversation.account
+    monkeypatch.setattr(budgets, "A_SECOND", 8)
+    instagram.control("settings", send_limit="613", send_rate=9)
+    people = [open_conversation]
+    for name in ("a", "b", "c", "d", "e", "f", "g", "h", "i"):
+        instagram.control("customers", username=name)
+        igsid = instagram.say("Hello", customer=name)["igsid"]
+        people.append(
+            Conversation.objects.create(
+                account=account, igsid=igsid, last_inbound_at=timezone.now()
+            )
+        )  # fmt: skip
+    for person in people:
+        outbox.queue_reply(person, "Yes")
+        sender_actions.show(person, Kind.MARK_SEEN)
+    work()
+    assert len(instagram.sent_by_api()) == 10
+    assert dict(Tally.objects.filter(kind="send").values_list("outcome", "count")) == {"sent": 10}
+    assert SendingPace.objects.get().paused_until is None
 
 
 class TestSlowAccounts:
