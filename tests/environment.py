@@ -5,10 +5,15 @@ Whatever `.env` a developer has, the tests see none of it.
 """
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
 scratch = Path(tempfile.mkdtemp(prefix="instamsg-tests-"))
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would every process that a test
+# starts: what a test interrupts would go on, and the test wait for its end in vain.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 for name in list(os.environ):
     if name.startswith(("INSTAGRAM_", "SESSION_SECRET", "EPHEMERAL_", "SANDBOX_", "MEDIA_")):

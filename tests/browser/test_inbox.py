@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from messaging import automation
 from messaging.models import Attachment, Conversation, Message, Rule
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.waits_for_rows]
 
 IN_TIME = 3000  # ms: the page asks every two seconds
 
