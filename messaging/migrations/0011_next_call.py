@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('messaging', '0009_watching'),
+        ('messaging', '0010_fewer_indexes'),
     ]
 
     operations = [
