@@ -1,13 +1,16 @@
 """What an event, and the first pages, cost with 1,000,000 stored messages beside 10,000."""
 
 import time
+from datetime import timedelta
 from functools import partial
 
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from accounts.models import Account, Membership, Role, User
+from messaging import wire
 from messaging.models import Conversation, Message, WebhookEvent
 
 from .backlog import clear, drain, fill
@@ -40,12 +43,16 @@ def run(
 
 
 def _store(account: Account, messages: int, customers: int) -> None:
-    """So many messages, spread over the customers, each with its webhook and its event."""
+    """So many messages, spread over the customers, each with its webhook and its event.
+
+    The newest conversation is as long at every size, and may be answered now.
+    """
     missing = messages - Message.objects.count()
     if not Conversation.objects.exists():
         Conversation.objects.bulk_create(
             Conversation(account=account, igsid=str(10_000 + n)) for n in range(customers)
         )
+        _write_thread(account)
     first = Conversation.objects.earliest("pk").pk
     last = WebhookEvent.objects.order_by("pk").values_list("pk", flat=True).last() or 0
     start = Message.objects.count()
@@ -89,6 +96,24 @@ def _store(account: Account, messages: int, customers: int) -> None:
             for table in ("webhook_events", "inbound_events", "messages", "conversations"):
                 cursor.execute(f"VACUUM (ANALYZE) {table}")
     tidy()
+
+
+def _write_thread(account: Account, messages: int = 200) -> None:
+    now = timezone.now()
+    thread = Conversation.objects.create(account=account, igsid="9999", last_inbound_at=now)
+    Message.objects.bulk_create(
+        Message(
+            account=account,
+            conversation=thread,
+            direction=Message.Direction.OUT if n % 2 else Message.Direction.IN,
+            status=Message.Status.SENT if n % 2 else Message.Status.RECEIVED,
+            mid=f"thread.{n}",
+            mid_digest=wire.mid_digest(account.instagram_account_id, f"thread.{n}"),
+            text="Is the blue one still available? I saw it at https://luna.example/bowls",
+            timestamp=now - timedelta(minutes=messages - n),
+        )
+        for n in range(messages)
+    )
 
 
 def _events(account: Account, events: int, customers: int) -> Figures:
