@@ -91,6 +91,8 @@ def _ask(client: Client, path: str, asks: int) -> Figures:
         # The key's last use is noted once a minute.
         asked = sum("UPDATE" not in query["sql"] for query in queries)
     assert response.status_code == 200, response.text
+    answer = response.json()
+    assert [] not in (answer.get("conversations"), answer.get("messages")), f"{path} lists nothing"
     before = time.process_time()
     for _ in range(asks):
         start = time.perf_counter()

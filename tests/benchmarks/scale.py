@@ -111,6 +111,7 @@ def _write_thread(account: Account, messages: int = 200) -> None:
             mid_digest=wire.mid_digest(account.instagram_account_id, f"thread.{n}"),
             text="Is the blue one still available? I saw it at https://luna.example/bowls",
             timestamp=now - timedelta(minutes=messages - n),
+            change=n,
         )
         for n in range(messages)
     )
