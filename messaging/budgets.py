@@ -6,7 +6,7 @@ account says when its next call may leave, so all workers together keep within i
 
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from math import ceil
@@ -54,9 +54,6 @@ so it is not longer.
 
 LONGEST = timedelta(seconds=30)
 """No call is put off for longer: a clock that was put back must not stop an account."""
-
-APART = 1 / 98
-"""Seconds between two calls of an account that leave one process."""
 
 HEAVY = ("audio", "video")
 
@@ -113,7 +110,7 @@ def book(account: Account) -> datetime:
 def make_at(moment: datetime, account: Account, call: Callable[[], Any]) -> Any:
     """Wait for the moment that was booked, and make the call.
 
-    Also a process that stood still for a while makes its calls one after the other.
+    Also a process that stood still for a while makes no more of them in a second than it may.
     """
     time.sleep(max(min(moment - timezone.now(), LONGEST), timedelta()).total_seconds())
     with _doors:
@@ -123,16 +120,20 @@ def make_at(moment: datetime, account: Account, call: Callable[[], Any]) -> Any:
 
 
 class _Door:
-    """Where the calls of one account leave this process."""
+    """Where the calls of one account leave this process.
+
+    A call that is late may be made up for: what Instagram counts is a second.
+    """
 
     def __init__(self):
         self.lock = Lock()
-        self.opens_at = 0.0
+        self.left: deque[float] = deque(maxlen=A_SECOND)
 
     def leave(self) -> None:
         with self.lock:
-            time.sleep(max(self.opens_at - time.monotonic(), 0))
-            self.opens_at = time.monotonic() + APART
+            if len(self.left) == A_SECOND:
+                time.sleep(max(self.left[0] + 1 - time.monotonic(), 0))
+            self.left.append(time.monotonic())
 
 
 _doors = Lock()
