@@ -85,8 +85,8 @@ def _tests(database: str, python: str, for_pytest: list[str], environment) -> It
     yield f"Tests on {database}", [*pytest, *together, *only], environment
     # By itself: pages are watched by the clock. Of them the open inbox alone waits for what other
     # connections write; what else a page shows comes from views that are tested on both.
-    pages = ["waits_for_rows", "tests/browser"] if is_second else ["browser"]
-    yield f"Pages in a browser, on {database}", [*pytest, "-m", *pages], environment
+    pages = ["-m", "waits_for_rows" if is_second else "browser", "tests/browser"]
+    yield f"Pages in a browser, on {database}", [*pytest, *pages], environment
 
 
 def _production() -> dict[str, str]:
