@@ -7,7 +7,7 @@ from ninja import Field, Query, Router, Schema, Status
 
 from . import api_keys, paging, problems
 from .api_access import access, refusals
-from .api_bodies import Input
+from .api_bodies import Input, Text
 from .api_middleware import answer_headers
 from .models import Account, ApiKey, Scope
 from .problems import Problem
@@ -39,7 +39,7 @@ class NewKey(Input):
         examples=["CRM"],
     )
     scopes: list[Scope] = Field(list(api_keys.FOR_PASSWORD), min_length=1, max_length=3)
-    account_ids: list[str] | None = Field(
+    account_ids: list[Text] | None = Field(
         None, min_length=1, max_length=1000, description="Leave it out for all of your accounts."
     )
     expires_in_days: int = Field(api_keys.LIFETIME.days, ge=1, le=api_keys.MOST_DAYS)
