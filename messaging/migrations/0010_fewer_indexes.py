@@ -3,6 +3,10 @@
 Each of these foreign keys begins a longer index, or is empty in most rows. The text-pattern
 indexes that Django adds on PostgreSQL serve LIKE, which is asked of none of these columns.
 The columns stay as they are, so nothing is rewritten, and older code runs on.
+
+It does so meanwhile as well: each index goes in a transaction of its own. One for all would hold
+one table while it waits for the next, and workers go the other way round. What was interrupted
+is run again: it drops what is left.
 """
 
 from django.conf import settings
@@ -21,16 +25,19 @@ TEXT = [("attachments", "public_id"), ("messages", "public_id"), ("messages", "a
 
 def drop(apps, schema_editor):
     connection = schema_editor.connection
+    # Without it a DROP waits for whoever uses the table, and all who come later wait for the DROP.
+    way = "CONCURRENTLY" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
         for table, column in COVERED + TEXT:
             found = connection.introspection.get_constraints(cursor, table)
             for name, one in found.items():
                 is_plain = one["index"] and not one["unique"] and one["columns"] == [column]
                 if is_plain and ((table, column) in COVERED or name.endswith("_like")):
-                    cursor.execute(f"DROP INDEX {schema_editor.quote_name(name)}")
+                    cursor.execute(f"DROP INDEX {way} {schema_editor.quote_name(name)}")
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [
         ("accounts", "0007_keys_made_by_keys"),
         ("messaging", "0009_watching"),
