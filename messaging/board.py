@@ -7,8 +7,8 @@ from django.db.models import Q
 
 from . import crm_events, erasure, media, participants
 from .crm_events import News
+from .events import Event, Kind
 from .models import Attachment, Conversation, EventType, Message, MissingMessage
-from .wire import Event, Kind
 
 Status = Message.Status
 Key = tuple[str, str]  # account id, igsid

@@ -13,10 +13,10 @@ from accounts.models import Account
 
 from . import sightings
 from .doctor_site import is_sandboxed
+from .events import Kind
 from .findings import Check, Finding, bad, good, missing, unknown
 from .models import InboundEvent, Sighting, WebhookEvent
 from .outside import Seen
-from .wire import Kind
 
 Seeing = Sighting.Kind
 

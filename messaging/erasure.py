@@ -8,6 +8,7 @@ from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
 from . import media, wire
+from .events import BRING, Kind
 from .models import (
     Attachment,
     Delivery,
@@ -32,13 +33,11 @@ def forget_content(mid_digests: Iterable[bytes]) -> None:
     media.forget(Attachment.objects.filter(message__mid_digest__in=digests))
     _forget_deliveries(digests)
     SenderAction.objects.filter(message__mid_digest__in=digests).delete()
-    events = InboundEvent.objects.filter(
-        mid_digest__in=digests, kind__in=[*wire.BRING, wire.Kind.EDIT]
-    )
+    events = InboundEvent.objects.filter(mid_digest__in=digests, kind__in=[*BRING, Kind.EDIT])
     _rewrite(events, wire.scrub)
     # The digest of a short text could be guessed.
     events.update(dedupe_key=F("mid_digest"))
-    events.filter(kind__in=wire.BRING).update(kind=wire.Kind.UNSEND)
+    events.filter(kind__in=BRING).update(kind=Kind.UNSEND)
 
 
 def forget_account(account_id: str) -> int:

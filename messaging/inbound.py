@@ -16,9 +16,9 @@ from accounts.models import Account
 
 from . import erasure, projection, wire
 from .board import Told
+from .events import BRING, LATER, Event, Kind, key_of, mid_digest
 from .models import InboundEvent, State, Tally, WebhookEvent
 from .queues import LEASE, Drain, rest
-from .wire import Event, Kind
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def _not_split(webhook: WebhookEvent) -> None:
             webhook=webhook,
             position=0,
             kind=Kind.UNKNOWN,
-            dedupe_key=wire.key_of(Event(Kind.UNKNOWN)),
+            dedupe_key=key_of(Event(Kind.UNKNOWN)),
             state=State.FAILED,
             reason=NOT_SPLIT,
             due_at=None,
@@ -148,7 +148,7 @@ def _todo(
 ) -> Todo:
     own, other = route(event, accounts)
     account_id = accounts.get(own, "")
-    digest = wire.mid_digest(own, event.mid) if event.mid else None
+    digest = mid_digest(own, event.mid) if event.mid else None
     row = InboundEvent(
         webhook=webhook,
         position=position,
@@ -157,7 +157,7 @@ def _todo(
         igsid=other,
         kind=event.kind,
         mid_digest=digest,
-        dedupe_key=wire.key_of(event),
+        dedupe_key=key_of(event),
         due_at=timezone.now() + LEASE,
         lease=webhook.lease,
         attempts=1,
@@ -234,7 +234,7 @@ def _forget_unshown(turn: list[Todo], reasons: list[str]) -> None:
         t.told.digest: t.told.event.kind for t, reason in zip(turn, reasons, strict=True) if reason
     }
     unsent = {digest for digest, kind in kept.items() if kind == Kind.UNSEND and digest}
-    brought = [digest for digest, kind in kept.items() if kind in wire.BRING and digest]
+    brought = [digest for digest, kind in kept.items() if kind in BRING and digest]
     if brought:
         before = InboundEvent.objects.filter(mid_digest__in=brought, kind=Kind.UNSEND)
         unsent |= {bytes(d) for d in before.values_list("mid_digest", flat=True)}
@@ -251,7 +251,7 @@ def _hindrance(one: Todo) -> str:
         return f"unknown account {one.row.instagram_account_id or '(none)'}"
     if not told.igsid and event.kind in projection.NEED_A_PARTICIPANT:
         return f"{event.kind} without a participant"
-    if told.digest is None and event.kind in wire.LATER:
+    if told.digest is None and event.kind in LATER:
         return f"{event.kind} without a mid"
     return ""
 

@@ -25,7 +25,8 @@ from accounts.instagram_errors import (
 )
 from accounts.models import Account, TokenUnreadable
 
-from . import media, media_types, outbound_http, wire
+from . import media, media_types, outbound_http
+from .events import UNSTORABLE
 from .models import PERSON_WANTED, Conversation, FileToDelete
 from .queues import Drain
 
@@ -180,7 +181,7 @@ def _ask_one(client: InstagramClient, answer: Answer) -> None:
 
 
 def _clean(name: str) -> str:
-    return wire.UNSTORABLE.sub("\ufffd", name)[:255]
+    return UNSTORABLE.sub("\ufffd", name)[:255]
 
 
 def _fetch_picture(answer: Answer, url: str) -> None:

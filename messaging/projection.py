@@ -10,9 +10,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from . import automation, matching, media
+from . import automation, matching, media, wire
 from .board import ECHO_TOLERANCE, Board, Told
 from .crm_events import News
+from .events import CONTENT, LATER, Kind
 from .models import (
     Attachment,
     Conversation,
@@ -23,7 +24,6 @@ from .models import (
     State,
     WebhookEvent,
 )
-from .wire import CONTENT, LATER, Kind, read
 
 Status = Message.Status
 
@@ -69,7 +69,7 @@ def _waiting_for(digests: set[bytes]) -> tuple[list[InboundEvent], list[Told]]:
     )
     webhooks = WebhookEvent.objects.in_bulk({row.webhook_id for row in rows})
     # Once each: a body may hold a thousand of them.
-    events = {pk: read(bytes(webhook.body)) for pk, webhook in webhooks.items()}
+    events = {pk: wire.read(bytes(webhook.body)) for pk, webhook in webhooks.items()}
     told = [
         Told(
             events[row.webhook_id][row.position],

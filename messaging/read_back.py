@@ -14,7 +14,7 @@ from accounts.models import Account
 
 from . import wire
 from .board import Told
-from .wire import AttachmentEvent, Event, Kind
+from .events import MAX_ID, MAX_MID, UNSTORABLE, AttachmentEvent, Event, Kind, mid_digest
 
 
 def tell_all(
@@ -43,7 +43,7 @@ def tell(account: Account, past: PastMessage, *, is_answered: bool = False) -> l
         return []
     # Whole seconds: of the one in which it was linked, nobody knows.
     is_old = is_answered or past.at <= account.linked_at - timedelta(seconds=1)
-    digest, now = wire.mid_digest(own, past.mid), timezone.now()
+    digest, now = mid_digest(own, past.mid), timezone.now()
     return [Told(event, account.pk, other, digest, now, is_old) for event in _events(account, past)]
 
 
@@ -85,9 +85,9 @@ def _emoji(reaction: str) -> str:
 
 
 def _is_storable(mid: str, igsid: str) -> bool:
-    is_short = len(mid) <= wire.MAX_MID and len(igsid) <= wire.MAX_ID
-    return is_short and not wire.UNSTORABLE.search(mid + igsid)
+    is_short = len(mid) <= MAX_MID and len(igsid) <= MAX_ID
+    return is_short and not UNSTORABLE.search(mid + igsid)
 
 
 def _storable(text: str) -> str:
-    return wire.UNSTORABLE.sub("\ufffd", text)
+    return UNSTORABLE.sub("\ufffd", text)

@@ -26,8 +26,8 @@ from . import (
     sender_actions,
     sightings,
     signatures,
-    wire,
 )
+from .events import mid_digest
 from .forms import ReplyForm
 from .models import Conversation, Message, SenderAction, Sighting
 
@@ -261,7 +261,7 @@ def _attach(conversation, thread):
     for message in thread:
         message.account = conversation.account
     digests = {
-        message: wire.mid_digest(own, message.context["reply_to"])
+        message: mid_digest(own, message.context["reply_to"])
         for message in thread
         if "reply_to" in message.context
     }

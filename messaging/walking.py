@@ -23,7 +23,8 @@ from accounts.instagram_errors import (
 )
 from accounts.models import Account, TokenUnreadable
 
-from . import projection, read_back, wire
+from . import projection, read_back
+from .events import CONTENT, mid_digest
 from .models import HistorySync, Message
 from .recovery import PAUSE
 
@@ -123,14 +124,14 @@ def _write(walk: HistorySync, page: Page[PastMessage]) -> tuple[int, int]:
     """Bring in what is not here; returns how many that were, and how many cannot be read."""
     account, cursor = walk.account, walk.cursor
     own = account.instagram_account_id
-    digests = {past.mid: wire.mid_digest(own, past.mid) for past in page.items}
+    digests = {past.mid: mid_digest(own, past.mid) for past in page.items}
     here = Message.objects.filter(mid_digest__in=digests.values())
     known = {bytes(digest) for digest in here.values_list("mid_digest", flat=True)}
     is_answered = cursor.get("answered", False)
     told = read_back.tell_all(account, page.items, is_answered=is_answered)
     cursor["answered"] = is_answered or any(past.sender == own for past in page.items)
     projection.project(told[::-1])
-    missing = [t for t in told if t.event.kind in wire.CONTENT and t.digest not in known]
+    missing = [t for t in told if t.event.kind in CONTENT and t.digest not in known]
     # An answer written here, whose outcome was not known: now it is.
     own_now = here.filter(is_from_here=True).exclude(mid_digest__in=known).count()
     empty = sum(read_back.is_empty(one) for one in missing)

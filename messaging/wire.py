@@ -1,66 +1,31 @@
-"""Reads webhook bodies: bytes in, plain events out. Nothing here touches the database.
+"""Reads webhook bodies: bytes in, events out. Nothing here touches the database.
 
 The shapes are those of Instagram's webhook reference (platform reference, 3.7 to 3.10). What is
 unknown, odd or broken comes out as an event of kind `unknown`, never as an exception.
 """
 
-import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import partial
 from typing import Any, NamedTuple
 
-UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-MAX_ID = 64
-MAX_MID = 512
+from .events import (
+    BRING,
+    KEPT_ONLY,
+    MAX_ID,
+    MAX_MID,
+    UNSTORABLE,
+    AttachmentEvent,
+    Event,
+    Kind,
+    digest,
+)
+
 MAX_ATTACHMENTS = 50
 PLAIN = ("messaging", "standby")
 DASHBOARD = "0"
 """The `entry.id` of what the dashboard's Test button sends."""
-
-
-class Kind(StrEnum):
-    """What an event tells. The first three bring content, those after them are about it."""
-
-    MESSAGE = "message"
-    ECHO = "echo"
-    POSTBACK = "postback"
-    EDIT = "edit"
-    UNSEND = "unsend"
-    REACTION = "reaction"
-    SEEN = "seen"
-    REFERRAL = "referral"
-    SELF = "self"
-    OPTIN = "optin"
-    HANDOVER = "handover"
-    COMMENT = "comment"
-    MENTION = "mention"
-    INSIGHTS = "insights"
-    TEST = "test"
-    UNKNOWN = "unknown"
-
-
-CONTENT = {Kind.MESSAGE, Kind.ECHO, Kind.POSTBACK}
-BRING = {*CONTENT, Kind.SELF}
-"""What brings a text that may be taken back, shown here or not."""
-
-LATER = {Kind.EDIT, Kind.UNSEND, Kind.REACTION}
-"""About a message that was sent before; it may arrive before that message all the same."""
-
-KEPT_ONLY = {
-    Kind.SELF: "a message to oneself",
-    Kind.OPTIN: "an opt-in to news",
-    Kind.HANDOVER: "another app was given, or took, the conversation",
-    Kind.COMMENT: "a comment",
-    Kind.MENTION: "a mention",
-    Kind.INSIGHTS: "figures of a story",
-    Kind.TEST: "test event from the Meta dashboard",
-}
-"""Understood, kept in the ledger, and not shown in the inbox."""
 
 NOTICES = {
     "optin": Kind.OPTIN,
@@ -79,44 +44,6 @@ EMOJI = {
     "love": "❤️", "like": "👍", "dislike": "👎", "smile": "😆", "wow": "😮", "sad": "😢",
     "angry": "😠",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class AttachmentEvent:
-    """Something that came with a message; `url` and `title` may be empty."""
-
-    kind: str
-    url: str = ""
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class Event:
-    """One thing that Instagram tells. Ids are text, empty when missing.
-
-    `entry`, `sender` and `recipient` are the ids that route it; `mid` is the message that it
-    brings or is about. `text` is None where none was given, which is not the same as empty.
-    """
-
-    kind: Kind
-    entry: str = ""
-    sender: str = ""
-    recipient: str = ""
-    timestamp: datetime | None = None
-    mid: str = ""
-    text: str | None = None
-    attachments: tuple[AttachmentEvent, ...] = ()
-    context: dict[str, Any] = field(default_factory=dict)
-    """Around content: what it answers (`reply_to`, a mid, or `story`), `payload`, `referral`,
-    `standby`; `read_back` when no webhook told of it."""
-    number: int = 0
-    """Of an edit: how many there have been."""
-    emoji: str = ""
-    """Of a reaction; empty when it was taken back."""
-    is_scrubbed: bool = False
-    """Of an unsend: it stands in the ledger where a message was, and knows no time of its own."""
-    note: str = ""
-    """What an operator reads of an event that is not shown."""
 
 
 def read(body: bytes) -> list[Event]:
@@ -161,29 +88,6 @@ def _remove_content(event: Event, item: dict[str, Any]) -> None:
         return
     item.clear()
     item |= kept
-
-
-def key_of(event: Event) -> bytes:
-    """16 bytes that copies of an event share, and nothing else that is told of its message."""
-    parts = [
-        event.kind, event.entry, event.sender, event.recipient, event.mid,
-        event.timestamp.isoformat() if event.timestamp else "",
-        event.text or "", event.emoji, event.number,
-    ]  # fmt: skip
-    return _digest(*map(str, parts))
-
-
-def mid_digest(instagram_account_id: str, mid: str) -> bytes:
-    """16 bytes that stand for a message in indexes.
-
-    A mid itself has 164 characters and is unique for one account only (3.8).
-    """
-    return _digest(instagram_account_id, mid)
-
-
-def _digest(*parts: str) -> bytes:
-    text = "\x00".join(parts)
-    return hashlib.sha256(text.encode()).digest()[:16]
 
 
 def _parse(body: bytes) -> Any:
@@ -282,7 +186,7 @@ def _postback(place: Place, part: dict[str, Any], routing: dict[str, Any]) -> Ev
     title = _text(part.get("title"))
     if not routing["mid"]:  # Some come without; a copy must find the first again.
         moment = routing["timestamp"] and routing["timestamp"].isoformat()
-        routing["mid"] = "postback:" + _digest(routing["sender"], str(moment), title).hex()
+        routing["mid"] = "postback:" + digest(routing["sender"], str(moment), title).hex()
     return Event(
         Kind.POSTBACK,
         text=title or payload,

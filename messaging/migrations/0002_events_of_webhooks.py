@@ -4,7 +4,7 @@ import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
 
-from messaging import wire
+from messaging.events import mid_digest
 
 BATCH = 1000
 
@@ -16,7 +16,7 @@ def fill_mid_digests(apps, schema_editor):
     while batch := list(known.filter(pk__gt=last)[:BATCH]):
         for message in batch:
             account = message.account.instagram_account_id
-            message.mid_digest = wire.mid_digest(account, message.mid)
+            message.mid_digest = mid_digest(account, message.mid)
         messages.bulk_update(batch, ["mid_digest"])
         last = batch[-1].pk
 

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from accounts.models import Account
 
-from .. import wire
+from ..events import Kind
 from ..queues import Queued, QueuedQuerySet
 
 
@@ -70,7 +70,7 @@ class InboundEvent(Queued):
         max_length=64, blank=True, help_text="The account that it names, ours or not."
     )
     igsid = models.CharField(max_length=64, blank=True)
-    kind = models.CharField(max_length=16, choices=[(k.value, k.value) for k in wire.Kind])
+    kind = models.CharField(max_length=16, choices=[(k.value, k.value) for k in Kind])
     mid_digest = models.BinaryField(
         max_length=16, null=True, help_text="Stands for the message that it brings or is about."
     )

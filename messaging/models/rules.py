@@ -14,7 +14,8 @@ from django.db.models import Max
 
 from accounts.models import Account, User
 
-from .. import matching, wire
+from .. import matching
+from ..events import UNSTORABLE
 
 MAX_BYTES = 1000
 """Of a message, disclosure and answer together (Send API, 4.1)."""
@@ -76,7 +77,7 @@ class RuleSettings(models.Model):
     def clean(self) -> None:
         errors = {}
         self.disclosure = _plain(self.disclosure)
-        if not self.disclosure or wire.UNSTORABLE.search(self.disclosure):
+        if not self.disclosure or UNSTORABLE.search(self.disclosure):
             errors["disclosure"] = "Write what tells customers that nobody wrote the reply."
         elif self.account_id and (longest := self._longest()):
             over = len(self.disclosed(longest.text).encode()) - MAX_BYTES
@@ -190,7 +191,7 @@ class Rule(models.Model):
                 errors["words"] = "Name at least one word."
             elif len(words) > MAX_WORDS:
                 errors["words"] = f"At most {MAX_WORDS}; these are {len(words)}. Make two rules."
-        if wire.UNSTORABLE.search(self.text):
+        if UNSTORABLE.search(self.text):
             errors["text"] = "The answer holds a character that cannot be sent."
         elif self.account_id:
             whole = settings_of(self.account).disclosed(self.text)

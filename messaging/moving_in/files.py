@@ -9,8 +9,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from .. import media, media_policy, media_types
+from ..events import AttachmentEvent
 from ..models import Attachment, Conversation, Message
-from ..wire import AttachmentEvent
 from .messages import digest
 from .report import Report
 from .routes import Lost, Routes

@@ -11,10 +11,10 @@ from django.utils import timezone
 
 from accounts.models import Account
 
-from .. import projection, wire
+from .. import projection
 from ..board import Told
+from ..events import MAX_MID, Event, Kind, mid_digest
 from ..models import Conversation, Message
-from ..wire import MAX_MID, Event, Kind
 from .report import COUNTED, Report
 from .routes import Lost, Route, Routes
 from .source import Row, Source, moment, text
@@ -204,7 +204,7 @@ class Mover:
 
 
 def digest(account: Account, mid: str) -> bytes:
-    return wire.mid_digest(account.instagram_account_id, mid)
+    return mid_digest(account.instagram_account_id, mid)
 
 
 def _send(

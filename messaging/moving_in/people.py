@@ -14,8 +14,8 @@ from crypto.keyring import get_keyring
 from crypto.models import Secret
 
 from .. import endpoints
+from ..events import MAX_ID
 from ..models import CrmEndpoint, EventType
-from ..wire import MAX_ID
 from .report import EXAMPLES, Report
 from .routes import Routes
 from .source import Row, Source, moment, text

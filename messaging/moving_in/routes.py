@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from accounts.models import Account
 
-from ..wire import MAX_ID
+from ..events import MAX_ID
 from .source import Row, text
 
 NO_ACCOUNT = "they belong to no account of the file"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..wire import UNSTORABLE
+from ..events import UNSTORABLE
 
 Row = dict[str, Any]
 

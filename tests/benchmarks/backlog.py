@@ -15,7 +15,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import Account
-from messaging import wire
+from messaging.events import mid_digest
 from messaging.models import Conversation, InboundEvent, Message, WebhookEvent
 from tests.environment import child_environment
 
@@ -103,7 +103,7 @@ def _bulk_create(account: Account, events: int) -> Figures:
                 direction=Message.Direction.IN,
                 status=Message.Status.RECEIVED,
                 mid=(mid := f"mid.{n:032}"),
-                mid_digest=wire.mid_digest(account.instagram_account_id, mid),
+                mid_digest=mid_digest(account.instagram_account_id, mid),
                 text="Is the blue one still available?",
                 timestamp=now,
                 due_at=None,

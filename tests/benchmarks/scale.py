@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Account, Membership, Role, User
-from messaging import wire
+from messaging.events import mid_digest
 from messaging.models import Conversation, Message, WebhookEvent
 
 from .backlog import clear, drain, fill
@@ -108,7 +108,7 @@ def _write_thread(account: Account, messages: int = 200) -> None:
             direction=Message.Direction.OUT if n % 2 else Message.Direction.IN,
             status=Message.Status.SENT if n % 2 else Message.Status.RECEIVED,
             mid=f"thread.{n}",
-            mid_digest=wire.mid_digest(account.instagram_account_id, f"thread.{n}"),
+            mid_digest=mid_digest(account.instagram_account_id, f"thread.{n}"),
             text="Is the blue one still available? I saw it at https://luna.example/bowls",
             timestamp=now - timedelta(minutes=messages - n),
             change=n,

@@ -12,6 +12,7 @@ from accounts import connecting
 from accounts.models import Account
 from crypto.keyring import KeyRing
 from messaging import history, inbound, outbox, recovery, walking
+from messaging.events import mid_digest
 from messaging.models import (
     Attachment,
     Conversation,
@@ -584,10 +585,8 @@ def test_a_lost_key_keeps_the_walk_waiting_until_it_is_back(
 
 
 def missing(account, mid):
-    from messaging import wire
-
     return MissingMessage.objects.create(
-        account=account, mid=mid, mid_digest=wire.mid_digest(account.instagram_account_id, mid)
+        account=account, mid=mid, mid_digest=mid_digest(account.instagram_account_id, mid)
     )
 
 

@@ -12,8 +12,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from messaging import erasure, media, media_policy, media_types, outbound_http
+from messaging.events import AttachmentEvent
 from messaging.models import Attachment, FileToDelete, Message
-from messaging.wire import AttachmentEvent
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -21,7 +21,8 @@ from accounts.models import Account, Membership, Role, User
 from crypto.commands import Exit
 from crypto.keyring import KeyRing, derive
 from crypto.models import Secret, SecurityEvent
-from messaging import endpoints, inbound, media, moving_in, signatures, wire
+from messaging import endpoints, inbound, media, moving_in, signatures
+from messaging.events import mid_digest
 from messaging.models import (
     Attachment,
     Conversation,
@@ -35,6 +36,7 @@ from messaging.models import (
 
 from ..conftest import work
 from ..environment import child_environment
+from ..waiting import A_WHILE
 from .predecessor import ACCOUNT, CUSTOMER, OWN, PNG, TOKEN, Predecessor, encrypt
 
 pytestmark = pytest.mark.django_db
@@ -344,7 +346,7 @@ class TestMessages:
         asked, answered = conversation.messages.all()
         assert (asked.mid, asked.text, asked.status) == ("m1", "Is the blue one there?", "received")
         assert (answered.direction, answered.status) == ("out", "sent")
-        assert bytes(asked.mid_digest) == wire.mid_digest(OWN, "m1")
+        assert bytes(asked.mid_digest) == mid_digest(OWN, "m1")
 
     def test_are_no_news_to_anybody(self, old, mailoutbox):
         old.message("m1", timestamp=timezone.now().isoformat())
@@ -435,7 +437,7 @@ class TestMessages:
         conversation = Conversation.objects.create(account=account, igsid=CUSTOMER)
         Message.objects.create(
             account=account, conversation=conversation, direction="in", status="received",
-            mid="m1", mid_digest=wire.mid_digest(account.instagram_account_id, "m1"),
+            mid="m1", mid_digest=mid_digest(account.instagram_account_id, "m1"),
             timestamp=timezone.now(), unsent_at=timezone.now(), due_at=None,
         )  # fmt: skip
         old.message("m1", "secret", recipient_id=account.instagram_account_id)
@@ -767,7 +769,7 @@ def test_migrate_over_its_file_names_the_command_in_place_of_a_table_that_exists
         env=child_environment(DATABASE_URL=f"sqlite:///{old.path}"),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=A_WHILE,
     )
     assert found.returncode == Exit.FAILED
     assert f"{old.path} is the predecessor's database" in found.stderr
