@@ -8,6 +8,7 @@ import string
 import zlib
 from collections.abc import Iterable
 from datetime import timedelta
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Coalesce
@@ -49,6 +50,10 @@ class TooManyKeys(Exception):
     """The user has as many working keys as one may have; the text says what to do."""
 
 
+class AlreadyMade(Exception):
+    """The form that was sent has made its key; the text says what to do."""
+
+
 class KeyRefused(Exception):
     """The key opens nothing; the text says why, and `reason` says it to a program."""
 
@@ -65,17 +70,20 @@ def make(
     accounts: Iterable[Account] | None = None,
     lifetime: timedelta = LIFETIME,
     made_by: ApiKey | None = None,
+    submission: UUID | None = None,
 ) -> tuple[ApiKey, str]:
     """A new row and the key itself, which nobody can see again.
 
     It reaches `accounts`, or whatever the user belongs to when that is None. What the key
     `made_by` makes ends with it at the latest. Raises TooManyKeys; KeyRefused when `made_by` has
-    been revoked meanwhile.
+    been revoked meanwhile; AlreadyMade when the form, `submission`, was sent before.
     """
     secret = _new_secret()
     expires_at = timezone.now() + lifetime
     with transaction.atomic():
         _check_number(user)
+        if submission:
+            _check_submission(user, submission)
         if made_by:
             _check_maker(made_by)
             expires_at = min(expires_at, made_by.expires_at)
@@ -87,6 +95,7 @@ def make(
             scopes=[scope.value for scope in Scope if scope in set(scopes)],
             is_limited=accounts is not None,
             made_by=made_by,
+            submission=submission,
             expires_at=expires_at,
         )
         key.accounts.set(accounts or [])
@@ -152,6 +161,16 @@ def _check_number(user: User) -> None:
         name = user.get_username()
         text = f"{name} has {MOST} API keys that work. Revoke those that nothing uses any more."
         raise TooManyKeys(text)
+
+
+def _check_submission(user: User, submission: UUID) -> None:
+    """After the user is locked: a second click waits, and finds what the first one made."""
+    if key := ApiKey.objects.filter(user=user, submission=submission).first():
+        text = (
+            f"This form has made its key, “{key.name}”, which is not shown again. If you have no "
+            "copy of it, revoke it below and make another one."
+        )
+        raise AlreadyMade(text)
 
 
 def _check_maker(key: ApiKey) -> None:

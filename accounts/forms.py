@@ -13,14 +13,19 @@ class InvitationForm(forms.Form):
 
 
 class ApiKeyForm(forms.Form):
+    submission = forms.UUIDField(required=False, widget=forms.HiddenInput)
     name = forms.CharField(
-        max_length=100, label="What uses it", help_text="Such as the name of your CRM."
+        max_length=100,
+        label="What uses it",
+        help_text="Such as the name of your CRM.",
+        error_messages={"required": "Write what will use the key."},
     )
     scopes = forms.MultipleChoiceField(
         choices=Scope,
         initial=list(FOR_PASSWORD),
         widget=forms.CheckboxSelectMultiple,
         label="What it may do",
+        error_messages={"required": "Tick at least one thing it may do."},
     )
     reach = forms.ChoiceField(
         choices=[
@@ -30,6 +35,7 @@ class ApiKeyForm(forms.Form):
         initial="all",
         widget=forms.RadioSelect,
         label="Which accounts it reaches",
+        error_messages={"required": "Choose all of your accounts, or those you tick."},
     )
     accounts = forms.ModelMultipleChoiceField(
         Account.objects.none(),
@@ -42,6 +48,7 @@ class ApiKeyForm(forms.Form):
         coerce=int,
         initial=LIFETIME.days,
         label="It works for",
+        error_messages={"required": "Choose how long it works."},
     )
 
     def __init__(self, user, *args, **kwargs):
@@ -53,6 +60,9 @@ class ApiKeyForm(forms.Form):
         chosen = self.cleaned_data.get("accounts")
         if self.cleaned_data.get("reach") == "chosen" and not chosen and not self.errors:
             self.add_error("accounts", "Tick at least one, or let it reach all.")
+        if self.cleaned_data.get("reach") == "all" and chosen:
+            text = "You ticked accounts below. Choose “Only those ticked below”, or untick them."
+            self.add_error("reach", text)
         return self.cleaned_data
 
     def make(self) -> tuple[ApiKey, str]:
@@ -63,6 +73,7 @@ class ApiKeyForm(forms.Form):
             scopes=data["scopes"],
             accounts=data["accounts"] if data["reach"] == "chosen" else None,
             lifetime=timedelta(days=data["days"]),
+            submission=data["submission"],
         )
 
 

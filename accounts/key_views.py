@@ -1,5 +1,7 @@
 """The page on which a user makes API keys, sees when they were used, and revokes them."""
 
+from uuid import uuid4
+
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.shortcuts import get_object_or_404, redirect, render
@@ -11,7 +13,7 @@ from .forms import ApiKeyForm
 from .models import ApiKey
 
 SHOWN = 100
-"""Keys on the page, those that work first."""
+"""Revoked and expired keys on the page, the newest; those that work are all there."""
 
 
 @never_cache
@@ -22,16 +24,17 @@ def keys(request):
     if form.is_valid():
         try:
             key, secret = form.make()
-        except api_keys.TooManyKeys as exc:
+        except (api_keys.TooManyKeys, api_keys.AlreadyMade) as exc:
             form.add_error("name", str(exc))
         else:
             return render(request, "accounts/api_key_made.html", {"key": key, "secret": secret})
     rows = ApiKey.objects.for_user(request.user).prefetch_related("accounts")
-    found = sorted(rows[:SHOWN], key=lambda key: not key.is_working)
+    working = list(rows.working())
+    ended = rows.exclude(pk__in=[key.pk for key in working])[:SHOWN]
     return render(
         request,
         "accounts/api_keys.html",
-        {"keys": found, "form": form},
+        {"working": working, "ended": ended, "form": form, "submission": uuid4()},
         status=422 if form.errors else 200,
     )
 

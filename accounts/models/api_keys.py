@@ -46,6 +46,11 @@ class ApiKey(models.Model):
         "self", models.SET_NULL, null=True, blank=True, editable=False, related_name="made",
         help_text="The key that made it, and with which it ends.",
     )  # fmt: skip
+    submission = models.UUIDField(
+        null=True,
+        editable=False,
+        help_text="One per form shown: sent again, it makes no other key.",
+    )
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
     last_used_at = models.DateTimeField(null=True, editable=False)
@@ -57,6 +62,9 @@ class ApiKey(models.Model):
         db_table = "api_keys"
         ordering = ["-created_at", "-pk"]
         verbose_name = "API key"
+        constraints = [
+            models.UniqueConstraint(fields=["user", "submission"], name="api_key_submission_once")
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.beginning}…)"

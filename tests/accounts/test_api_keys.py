@@ -183,6 +183,48 @@ class TestPage:
         assert "No key was made" in response.text
         assert not ApiKey.objects.exists()
 
+    def test_a_form_that_is_sent_again_makes_no_second_key(self, page):
+        form = self.FORM | {"submission": str(page.get("/accounts/keys").context["submission"])}
+        assert "imsg_" in page.post("/accounts/keys", form).text
+        again = page.post("/accounts/keys", form)
+        assert again.status_code == 422
+        assert "This form has made its key, “CRM”" in again.text
+        assert ApiKey.objects.count() == 1
+        form["submission"] = re.search(r'name="submission" value="(.+?)"', again.text)[1]
+        assert page.post("/accounts/keys", form).status_code == 200
+        assert ApiKey.objects.count() == 2
+
+    def test_a_refused_form_names_its_fields_and_stands_above_the_keys(self, page, user):
+        api_keys.make(user, "Working CRM")
+        refused = page.post("/accounts/keys", {"name": ""}).text
+        assert "This field is required" not in refused
+        for said in (
+            "Look at: <strong>What uses it</strong>. <strong>What it may do</strong>.",
+            "Write what will use the key.",
+            "Tick at least one thing it may do.",
+            "Choose all of your accounts, or those you tick.",
+            "Choose how long it works.",
+        ):
+            assert refused.index(said) < refused.index("Working CRM")
+
+    def test_revoked_and_expired_keys_are_folded_away_below(self, page, user):
+        api_keys.make(user, "Working CRM")
+        api_keys.make(user, "Expired CRM", lifetime=timedelta(seconds=-1))
+        api_keys.revoke(api_keys.make(user, "Old CRM")[0])
+        above, below = page.get("/accounts/keys").text.split("Revoked and expired keys</summary>")
+        assert "Working CRM" in above
+        assert "Expired CRM" not in above
+        assert "Old CRM" not in above
+        assert "Expired CRM" in below
+        assert "Old CRM" in below
+
+    def test_accounts_ticked_beside_all_of_them_make_no_key(self, page, account, other_account):
+        response = page.post("/accounts/keys", self.FORM | {"accounts": [account.pk]})
+        assert response.status_code == 422
+        assert list(response.context["form"].errors) == ["reach"]
+        assert "or untick them" in response.text
+        assert not ApiKey.objects.exists()
+
     def test_who_has_too_many_is_told(self, page, user, monkeypatch):
         monkeypatch.setattr(api_keys, "MOST", 1)
         api_keys.make(user, "CRM")
