@@ -176,9 +176,8 @@ def change(request, endpoint_id: str, payload: EndpointChange):
     one = owned_endpoint(request, endpoint_id)
     if payload.url is not None or payload.events is not None:
         # Also the one that it has: the operator may have forbidden its like since.
-        url = _checked(one.url if payload.url is None else payload.url)
-        events = one.events if payload.events is None else payload.events
-        endpoints.change(one, url=url, events=events)
+        _checked(one.url if payload.url is None else payload.url)
+        endpoints.change(one, url=payload.url, events=payload.events)
     if payload.is_enabled not in (None, one.is_enabled):
         switch = endpoints.enable if payload.is_enabled else endpoints.disable
         switch(one)

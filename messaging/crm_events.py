@@ -170,7 +170,7 @@ def _about(news: News, attachments: dict[int, list[Attachment]]) -> dict[str, An
     return data | {
         "text": message.text[:TEXT],
         **({"is_shortened": True} if is_long else {}),
-        "sent_at": _moment(message.timestamp),
+        "sent_at": None if news.type == EventType.FAILED else _moment(message.timestamp),
         "is_from_here": message.is_from_here,
         "attachments": [_attachment(one) for one in attachments[message.pk]],
         "context": {name: _shortened(value) for name, value in message.context.items()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from crypto.models import SecurityEvent
@@ -55,8 +55,9 @@ def settle(outcomes: list[Outcome]) -> None:
             if not one.is_success:
                 _put_off(one, now)
         DeliveryAttempt.objects.bulk_create(one.log for one in here)
-        for endpoint, its in _by_endpoint(outcomes):
-            _note(endpoint, its, now)
+        for (endpoint, url), its in _by_address(outcomes):
+            # What the address before answered says nothing about a new one.
+            _note(CrmEndpoint.objects.filter(pk=endpoint, url=url), its, now)
         Tally.objects.add(
             "delivery", Counter("delivered" if one.is_success else "refused" for one in outcomes)
         )
@@ -87,16 +88,16 @@ def _after_failure(outcome: Outcome, now: datetime) -> dict[str, object]:
     return changes | {"due_at": now + max(wait, outcome.rest or wait)}
 
 
-def _by_endpoint(outcomes: list[Outcome]) -> list[tuple[CrmEndpoint, list[Outcome]]]:
-    found: dict[int, list[Outcome]] = {}
+def _by_address(outcomes: list[Outcome]) -> list[tuple[tuple[int, str], list[Outcome]]]:
+    """By endpoint and the address that was posted to, in the order in which rows are locked."""
+    found: dict[tuple[int, str], list[Outcome]] = {}
     for one in outcomes:
-        found.setdefault(one.delivery.endpoint_id, []).append(one)
-    return [(its[0].delivery.endpoint, its) for _, its in sorted(found.items())]
+        found.setdefault((one.delivery.endpoint_id, one.log.url), []).append(one)
+    return sorted(found.items())
 
 
-def _note(endpoint: CrmEndpoint, outcomes: list[Outcome], now: datetime) -> None:
+def _note(row: QuerySet[CrmEndpoint], outcomes: list[Outcome], now: datetime) -> None:
     """How the endpoint fares; whether it is switched off."""
-    row = CrmEndpoint.objects.filter(pk=endpoint.pk)
     failures = [one for one in outcomes if not one.is_success]
     if len(failures) < len(outcomes):
         row.update(failing_since=None, failures=0, delivered_at=now, problem="")

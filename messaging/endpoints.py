@@ -50,12 +50,23 @@ def add(account: Account, url: str, events: Iterable[str] = ()) -> tuple[CrmEndp
     return endpoint, secret
 
 
-def change(endpoint: CrmEndpoint, *, url: str, events: Iterable[str]) -> None:
-    """What the address before refused is offered to a new one at once."""
+def change(
+    endpoint: CrmEndpoint, *, url: str | None = None, events: Iterable[str] | None = None
+) -> None:
+    """Write what is given, and nothing else: others may change the rest meanwhile.
+
+    What the address before refused is offered to a new one at once.
+    """
     before, host = endpoint.url, endpoint.host
-    endpoint.url, endpoint.events = checked_url(url), checked_events(events)
+    changed = {}
+    if url is not None:
+        changed["url"] = checked_url(url)
+    if events is not None:
+        changed["events"] = checked_events(events)
+    for name, value in changed.items():
+        setattr(endpoint, name, value)
     with transaction.atomic():
-        endpoint.save(update_fields=["url", "events"])
+        endpoint.save(update_fields=changed)
         endpoint.record(Kind.ENDPOINT_CHANGED, before=host, events=endpoint.events)
         if endpoint.url != before:
             CrmEndpoint.objects.filter(pk=endpoint.pk).update(**NOT_FAILING)
@@ -117,10 +128,6 @@ def end_overlaps() -> None:
     over.update(previous_secret=None, previous_until=None)
 
 
-_tests = BoundedSemaphore(3)
-"""Pages that wait for a receiver at a time: each keeps one of the web process's threads."""
-
-
 def delete(endpoint: CrmEndpoint) -> None:
     """It is gone at once; a worker deletes what it was told."""
     with transaction.atomic():
@@ -130,6 +137,10 @@ def delete(endpoint: CrmEndpoint) -> None:
         ):
             endpoint.record(Kind.ENDPOINT_DELETED)
         forwarding.clear.hint()
+
+
+_tests = BoundedSemaphore(3)
+"""Pages that wait for a receiver at a time: each keeps one of the web process's threads."""
 
 
 def test(endpoint: CrmEndpoint) -> Delivery:

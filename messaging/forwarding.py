@@ -102,7 +102,7 @@ class _Office:
         self.served = set(self.lanes)
         self.look_at = 0.0  # Somebody asked, else there were no turn.
         try:
-            while time.monotonic() < until:
+            while time.monotonic() < until and not forward.is_ending:
                 self._look()
                 if not (self.lanes or self.calls.under_way):
                     self._come_back()

@@ -86,7 +86,12 @@ class Lane:
     def start(self, calls: Calls) -> None:
         """Have as many post as may, if one can now."""
         while line := self._free_line():
-            calls.start_several(self, self.posts(line))
+            try:
+                calls.start_several(self, self.posts(line))
+            except RuntimeError:
+                with self.lock:
+                    self.lines.append(line)
+                raise
 
     def stop(self) -> None:
         """Begin no other post."""

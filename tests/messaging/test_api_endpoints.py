@@ -130,6 +130,18 @@ class TestEndpoints:
         assert ask("patch", path, {"events": []}).json()["events"] == []
         assert ask("patch", path, {}).json()["url"] == other_receiver.url
 
+    def test_what_is_not_named_may_change_meanwhile(self, ask, path, other_receiver, monkeypatch):
+        change = endpoints.change
+
+        def second(one, **changes):
+            monkeypatch.setattr(endpoints, "change", change)
+            ask("patch", path, {"url": other_receiver.url})
+            change(one, **changes)
+
+        monkeypatch.setattr(endpoints, "change", second)
+        shown = ask("patch", path, {"events": ["message.read"]}).json()
+        assert (shown["url"], shown["events"]) == (other_receiver.url, ["message.read"])
+
     def test_what_waited_goes_out_when_it_is_switched_on(
         self, ask, endpoint, path, receiver, conversation
     ):

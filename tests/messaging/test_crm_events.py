@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from accounts.models import Account
 from messaging import crm_events, endpoints, inbound, outbox, outcomes, tasks
+from messaging.events import mid_digest
 from messaging.models import CrmEndpoint, Delivery, DeliveryAttempt, Message
 from tests.conftest import work
 
@@ -186,7 +187,7 @@ def test_history_that_is_read_back_is_not_told(endpoint, told, account):
     happened = [
         board.Told(
             event, account.pk, events.CUSTOMER,
-            wire.mid_digest(account.instagram_account_id, "m1"), timezone.now(), is_old=n == 0,
+            mid_digest(account.instagram_account_id, "m1"), timezone.now(), is_old=n == 0,
         )
         for n, event in enumerate(wire.read(body))
     ]  # fmt: skip
@@ -239,6 +240,7 @@ class TestSending:
         assert self.types() == ["message.failed"]
         data = json.loads(bytes(Delivery.objects.get().body))["data"]
         assert "24-hour window" in data["error"]
+        assert data["sent_at"] is None
 
     def test_what_a_person_settles_is_told(self, endpoint, open_conversation):
         for arrived in (True, False):

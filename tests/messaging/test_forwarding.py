@@ -6,6 +6,7 @@ import hmac
 import threading
 import time
 from datetime import timedelta
+from itertools import pairwise
 from unittest.mock import patch
 
 import pytest
@@ -14,7 +15,14 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from crypto.keyring import KeyRing
-from messaging import endpoint_notices, endpoints, forwarding, outbound_http, posting
+from messaging import (
+    delivery_outcomes,
+    endpoint_notices,
+    endpoints,
+    forwarding,
+    outbound_http,
+    posting,
+)
 from messaging.models import CrmEndpoint, Delivery, DeliveryAttempt
 
 from .forwards import another, endpoint_to, forward, pass_time, say, tell_read, waits
@@ -303,6 +311,39 @@ class TestRetries:
         assert len(receiver.got) <= 2
         assert Delivery.objects.waiting().count() == 40
 
+    @pytest.mark.parametrize("status", [429, 502, 503, 504])
+    def test_who_is_overloaded_gets_a_rest_without_asking_for_it(
+        self, endpoint, receiver, conversation, status
+    ):
+        receiver.think = lambda got: status
+        for n in range(60):
+            say(another(conversation, str(n)))
+        forward()
+        assert len(receiver.got) <= 2
+        rested = [_rest(endpoint)]
+        for _ in range(3):
+            pass_time()
+            forward()
+            rested.append(_rest(endpoint))
+        assert 4 < rested[0] < 21
+        assert all(after > 1.5 * before for before, after in pairwise(rested))
+        assert len(receiver.got) <= 8
+        CrmEndpoint.objects.update(failures=10_000)
+        pass_time()
+        forward()
+        assert 3590 < _rest(endpoint) <= 3600
+
+    def test_who_takes_the_next_one_again_is_rested_from_anew(
+        self, endpoint, receiver, conversation
+    ):
+        CrmEndpoint.objects.update(failures=8, failing_since=timezone.now())
+        say(conversation)
+        forward()
+        receiver.answers = [503]
+        say(conversation)
+        forward()
+        assert 4 < _rest(endpoint) < 6
+
     def test_retry_after_may_be_a_date_and_has_bounds(self):
         assert posting._rest_wanted("Thu, 01 Jan 2099 00:00:00 GMT") == timedelta(hours=1)
         assert posting._rest_wanted("99999999999999") == timedelta(hours=1)
@@ -318,7 +359,7 @@ class TestRetries:
     ):
         endpoint_to(account, other_receiver)
         evil = {"Retry-After": "Wed, 01 Jan 99999999999999999999 00:00:00 GMT"}
-        receiver.answers = [(503, evil, b"")] * 20
+        receiver.answers = [(500, evil, b"")] * 20
         for n in range(3):
             say(another(conversation, str(n)))
         forward()
@@ -376,6 +417,12 @@ class TestRetries:
             say(conversation, str(n))
         forward()
         assert receiver.connections == 1
+
+
+def _rest(endpoint):
+    """Seconds for which it is left alone."""
+    endpoint.refresh_from_db()
+    return (endpoint.paused_until - timezone.now()) / timedelta(seconds=1)
 
 
 class _Dripper:
@@ -680,6 +727,24 @@ def test_a_corrected_address_gets_what_waited_at_once(
     endpoints.change(endpoint, url=other_receiver.url, events=[])
     forward()
     assert other_receiver.texts == ["Hello"]
+
+
+@pytest.mark.parametrize("status", [410, 503])
+def test_what_the_address_before_answered_does_not_count_for_a_new_one(
+    endpoint, receiver, other_receiver, conversation, status
+):
+    say(conversation)
+    delivery = Delivery.objects.select_related("endpoint").get()
+    log = DeliveryAttempt(
+        delivery=delivery, url=receiver.url, started_at=timezone.now(), duration=timedelta(),
+        status=status, error=f"HTTP {status}",
+    )  # fmt: skip
+    endpoints.change(endpoint, url=other_receiver.url, events=[])  # While it was under way.
+    delivery_outcomes.settle([posting.Outcome(delivery, log, timedelta(minutes=1))])
+    endpoint.refresh_from_db()
+    assert endpoint.is_enabled
+    assert (endpoint.failures, endpoint.failing_since, endpoint.paused_until) == (0, None, None)
+    assert DeliveryAttempt.objects.get().url == receiver.url
 
 
 def test_a_filter_keeps_the_rest_away(account, receiver, conversation):
