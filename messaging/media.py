@@ -4,20 +4,20 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 import requests
 from django.conf import settings
-from django.core.files.base import ContentFile
+from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 from django.db import models, transaction
 from django.utils import timezone
 
 from . import media_policy, media_types, outbound_http
+from .events import AttachmentEvent
 from .models import Attachment, Conversation, FileToDelete, Message
 from .queues import Drain, rest
-from .wire import AttachmentEvent
 
 logger = logging.getLogger(__name__)
 
@@ -234,7 +234,7 @@ def new_name(folder: str, ending: str) -> str:
     return f"{folder}/{secrets.token_hex(16)}.{ending}"
 
 
-def write(files: dict[str, bytes]) -> list[FileToDelete]:
+def write(files: Mapping[str, bytes | File]) -> list[FileToDelete]:
     """Store files that no row names yet, and return the marks that they carry.
 
     Each is marked to be deleted before it is written, and `adopt` takes the mark away: so
@@ -246,7 +246,7 @@ def write(files: dict[str, bytes]) -> list[FileToDelete]:
     )
     try:
         for name, data in files.items():
-            default_storage.save(name, ContentFile(data))
+            default_storage.save(name, ContentFile(data) if isinstance(data, bytes) else data)
     except Exception as exc:
         if not _is_told.is_set():
             _is_told.set()

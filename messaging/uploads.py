@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
+from hashlib import sha256
 from itertools import groupby
 from typing import NamedTuple
 
@@ -34,6 +35,9 @@ LARGEST_WITHOUT_FILES = MB
 TAKE_FILES = {"reply", "api:send"}
 """The names of the paths to which files are sent."""
 
+BEGINNING = 1024
+"""Bytes that tell what a file is."""
+
 OFFERED_FOR = timedelta(hours=1)
 """Instagram fetches a file while it is being sent; nobody else is told of the address."""
 
@@ -50,7 +54,9 @@ class Checked(NamedTuple):
     kind: str
     content_type: str
     name: str
-    data: bytes
+    file: UploadedFile
+    digest: bytes
+    """SHA-256. Storages may close the file."""
 
     def attachment(self, message: Message, position: int) -> Attachment:
         """It, as what comes with `message`; unsaved."""
@@ -71,8 +77,7 @@ def check(file: UploadedFile) -> Checked:
         raise NotTaken(f"{file.name} is empty.")
     if file.size > max(limit for _, limit in TAKEN.values()):
         raise NotTaken(f"{file.name} is too large: Instagram takes files up to 25 MB.")
-    data = file.read()
-    content_type, ending = media_types.of(data)
+    content_type, ending = media_types.of(next(file.chunks(BEGINNING)))
     kind = next((kind for kind, (types, _) in TAKEN.items() if content_type in types), None)
     if kind is None:
         raise NotTaken(
@@ -80,12 +85,12 @@ def check(file: UploadedFile) -> Checked:
             "(MP4, MOV, WebM, AVI, Ogg), sound (M4A, AAC, WAV) and PDF."
         )
     limit = TAKEN[kind][1]
-    if len(data) > limit:
+    if file.size > limit:
         raise NotTaken(
-            f"{file.name} has {len(data) / MB:.1f} MB: Instagram takes at most {limit // MB} MB "
+            f"{file.name} has {file.size / MB:.1f} MB: Instagram takes at most {limit // MB} MB "
             f"of this kind."
         )
-    return Checked(kind, content_type, media.new_name("attachments", ending), data)
+    return Checked(kind, content_type, media.new_name("attachments", ending), file, _digest(file))
 
 
 def grouped(files: Iterable[Checked]) -> list[list[Checked]]:
@@ -111,6 +116,13 @@ def offered(token: str) -> Attachment | None:
         return None
     stored = Attachment.objects.filter(state=Attachment.State.STORED, message__is_from_here=True)
     return stored.filter(public_id=public_id).first()
+
+
+def _digest(file: UploadedFile) -> bytes:
+    found = sha256()
+    for chunk in file.chunks():
+        found.update(chunk)
+    return found.digest()
 
 
 class LimitedUpload(FileUploadHandler):

@@ -7,11 +7,12 @@ import pytest
 import requests
 from django.core.signing import TimestampSigner, b62_encode
 
-from messaging import outbox, uploads, wire
+from messaging import outbox, uploads
+from messaging.events import mid_digest
 from messaging.models import Attachment, Message
 from tests.conftest import work
 from tests.running_site import RunningSite
-from tests.waiting import eventually
+from tests.waiting import A_WHILE, eventually
 
 from . import events, files
 from .files import upload
@@ -89,7 +90,7 @@ class TestOfferedAddress:
         assert client.get(path).status_code == 404
 
     def test_it_is_gone_once_the_message_was_taken_back(self, one, fetch, post_webhook):
-        url, digest = uploads.offer(one), wire.mid_digest(events.ACCOUNT, "m")
+        url, digest = uploads.offer(one), mid_digest(events.ACCOUNT, "m")
         Message.objects.update(mid="m", mid_digest=digest, status="sent", due_at=None)
         post_webhook(events.body(events.unsend("m", at=5, by_shop=True)))
         work()
@@ -128,7 +129,7 @@ def test_instagram_fetches_what_the_form_brought(tmp_path):
         )
         assert answer.status_code == 302, answer.text
         query = "SELECT status FROM messages WHERE direction = 'out' ORDER BY id"
-        eventually(lambda: site.rows(query) == [("sent",)] * 3, 60)
+        eventually(lambda: site.rows(query) == [("sent",)] * 3, A_WHILE)
         sent = site.control("sent", method="GET")["sent"]
         assert [(one["attachments"], one["text"]) for one in sent] == [
             (["image"], None), (["file"], None), ([], "Like this"),
