@@ -11,6 +11,8 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Subquery
 from django.utils import timezone
 
+from accounts.models import Membership
+
 from . import outbox
 from .models import Conversation, Message, Rule, settings_of
 from .models.rules import MAX_COOLDOWN
@@ -124,20 +126,30 @@ def _why_off(conversation: Conversation) -> str:
 
 
 def _words_of_others(messages: list[Message], now: datetime) -> set[tuple[str, str]]:
-    """Which texts, for which account, are automatic replies that another account here just gave.
+    """Which texts, for which account, are automatic replies that another one of its team just gave.
 
-    Two shops of one team that write to each other would else go on until the cap.
+    Two shops of one team that write to each other would else go on until the cap. What strangers
+    on the same site have their rules say is none of its business.
     """
     said = Message.objects.filter(
         answers__isnull=False,
         timestamp__gt=now - ECHOING,
         text__in={one.text for one in messages},
     ).values_list("account", "text")
+    if not said:  # As nearly always.
+        return set()
+    accounts = {one.account_id for one in messages} | {account for account, _ in said}
+    team = defaultdict(set)
+    members = Membership.objects.filter(account__in=accounts)
+    for account, user in members.values_list("account", "user"):
+        team[account].add(user)
     return {
         (one.account_id, text)
         for one in messages
         for account, text in said
-        if text == one.text and account != one.account_id
+        if text == one.text
+        and account != one.account_id
+        and not team[account].isdisjoint(team[one.account_id])
     }
 
 

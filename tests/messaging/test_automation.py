@@ -12,9 +12,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts import connecting
-from accounts.models import Account, DeletionRequest
-from messaging import automation, inbound, ledger, outbox, projection, rules, wire
+from accounts.models import Account, DeletionRequest, Membership, Role
+from messaging import automation, inbound, ledger, outbox, projection, rules
 from messaging.board import Told
+from messaging.events import Event, Kind, mid_digest
 from messaging.models import (
     Conversation,
     InboundEvent,
@@ -23,7 +24,6 @@ from messaging.models import (
     RuleSettings,
     WebhookEvent,
 )
-from messaging.wire import Event, Kind
 from tests.conftest import work
 
 from . import events as e
@@ -136,7 +136,7 @@ def test_what_is_read_late_is_not_answered(rule, say, ago):
 def test_what_is_no_news_is_not_answered_though_a_wish_in_it_counts(account):
     make_rule(account)
     event = Event(Kind.MESSAGE, text="Stop", mid="m1", timestamp=timezone.now())
-    digest = wire.mid_digest(account.instagram_account_id, "m1")
+    digest = mid_digest(account.instagram_account_id, "m1")
     told = Told(event, account.pk, e.CUSTOMER, digest, timezone.now(), is_old=True)
     other = told._replace(event=replace(event, text="Hello", mid="m2"), digest=b"2" * 16)
     with transaction.atomic():
@@ -297,11 +297,12 @@ class TestLoops:
         assert len(answers()) == rules.MOST_PER_HOUR
         assert Conversation.objects.get().automation == "stopped"
 
-    def test_words_of_an_automatic_reply_of_another_account_here_are_not_answered(
-        self, account, say
+    def test_words_of_an_automatic_reply_of_the_teams_other_account_are_not_answered(
+        self, account, user, say
     ):
         make_rule(account)
         other = Account.objects.create(instagram_account_id="178", username="north.bikes")
+        Membership.objects.create(user=user, account=other, role=Role.OWNER)
         theirs = Conversation.objects.create(account=other, igsid="5")
         asked = Message.objects.create(
             account=other, conversation=theirs, direction="in", status="received",
@@ -451,6 +452,30 @@ def test_two_accounts_here_that_write_to_each_other_stop(instagram, connected, u
             break
         text, sides = answers()[-1], [there, here]
     assert len(answers()) == 1
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_rules_fall_silent_at_the_words_of_their_own_team_alone(
+    account, user, stranger, say, is_shared
+):
+    other = Account.objects.create(
+        instagram_account_id="17841499999999999", username="otto.shop",
+        access_token="IGAATestTokenThatOpensNothing00000000001",
+        token_expires_at=timezone.now() + timedelta(days=60),
+    )  # fmt: skip
+    owner = user if is_shared else stranger
+    Membership.objects.create(user=owner, account=other, role=Role.OWNER)
+    customer = Conversation.objects.create(
+        account=other, igsid="555", last_inbound_at=timezone.now(), last_message_at=timezone.now()
+    )
+    question = Message.objects.create(
+        account=other, conversation=customer, direction="in", status="received", mid="q",
+        mid_digest=b"q" * 16, text="?", timestamp=timezone.now(), due_at=None,
+    )  # fmt: skip
+    reply = outbox.queue_reply(customer, "ok", rule=make_rule(other, text="ok"), answers=question)
+    make_rule(account)
+    say(reply.text)
+    assert Message.objects.filter(account=account, answers__isnull=False).exists() != is_shared
 
 
 def test_settings_of_an_account_without_any_are_the_defaults(account, rule, say):
