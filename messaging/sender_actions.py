@@ -21,8 +21,9 @@ from accounts.instagram_errors import (
 )
 from accounts.models import Account, TokenUnreadable
 
-from . import budgets, crm_events, wire
+from . import budgets, crm_events, sending
 from .calls import Calls
+from .events import UNSTORABLE
 from .models import Conversation, EventType, Message, SenderAction
 from .outbox import Reason, ReplyRefused, check_account
 from .queues import TURN, Drain, rest
@@ -56,11 +57,15 @@ def react(message: Message, emoji: str) -> None:
         raise ReplyRefused(Reason.WINDOW_CLOSED, text)
     if not _is_emoji(emoji):
         raise ReplyRefused(Reason.REACTION, "React with one emoji.")
+    now = timezone.now()
     values = {
-        "conversation": conversation, "emoji": emoji, "due_at": timezone.now(), "lease": None,
-        "attempts": 0, "error": "", "created_at": timezone.now(),
+        "conversation": conversation, "emoji": emoji, "attempts": 0, "error": "", "created_at": now,
     }  # fmt: skip
-    SenderAction.objects.update_or_create(message=message, kind=Kind.REACTION, defaults=values)
+    action, is_new = SenderAction.objects.update_or_create(
+        message=message, kind=Kind.REACTION, defaults=values
+    )
+    if not is_new:  # While it is under way, the other comes after it.
+        SenderAction.objects.filter(pk=action.pk, lease=None).update(due_at=now)
     perform.hint()
 
 
@@ -103,7 +108,7 @@ def perform() -> int:
 
 def _is_emoji(text: str) -> bool:
     """Whether it may be one, or none at all: which ones there are, Instagram knows."""
-    is_short = len(text) <= LONGEST_EMOJI and not wire.UNSTORABLE.search(text)
+    is_short = len(text) <= LONGEST_EMOJI and not UNSTORABLE.search(text)
     return is_short and not re.search(r"[\x00-\x7f\s]", text)
 
 
@@ -119,8 +124,12 @@ def _claim(busy: Counter[int]) -> list[SenderAction]:
 def _begin(action: SenderAction, calls: Calls, busy: Counter[int]) -> None:
     """Let a thread tell Instagram, if it is still worth it."""
     try:
-        if action.kind != Kind.REACTION and timezone.now() - action.created_at > PASSES:
+        age = timezone.now() - action.created_at
+        if action.kind != Kind.REACTION and age > PASSES:
             _done(action)
+            return
+        if age > sending.GIVE_UP:
+            _not_done(action, "Given up: it waited more than 24 hours.")
             return
         conversation = action.conversation
         client = conversation.account.client()
@@ -170,11 +179,18 @@ def _refused(action: SenderAction, account: Account, exc: InstagramError) -> Non
 
 
 def _done(action: SenderAction) -> None:
-    """Instagram has it. Another that was asked for meanwhile stays."""
+    """Instagram has it."""
     with transaction.atomic():
         mine = SenderAction.objects.filter(pk=action.pk, lease=action.lease)
-        if mine.delete()[0] and action.message and action.kind == Kind.REACTION:
+        is_mine = _goes_on(action) or mine.delete()[0]
+        if is_mine and action.message and action.kind == Kind.REACTION:
             _show_reaction(action)
+
+
+def _goes_on(action: SenderAction) -> bool:
+    """Whether another emoji was asked for meanwhile: that is due now."""
+    mine = SenderAction.objects.filter(pk=action.pk, lease=action.lease)
+    return bool(mine.exclude(emoji=action.emoji).update(lease=None, due_at=timezone.now()))
 
 
 def _show_reaction(action: SenderAction) -> None:
@@ -197,6 +213,8 @@ def _not_done(action: SenderAction, why: str) -> None:
         _done(action)
         return
     with transaction.atomic():
+        if _goes_on(action):
+            return
         change = action.conversation.next_change()
         if action.settle(error=f"The reaction was not sent. {why}"):
             Message.objects.filter(pk=action.message_id).update(change=change)

@@ -62,6 +62,12 @@ class TestReactions:
         told = json.loads(bytes(Delivery.objects.get().body))["data"]
         assert told["reaction"] == {"emoji": "👍", "by": "account"}
 
+    def test_one_that_waited_for_a_day_is_given_up(self, instagram, question):
+        sender_actions.react(question, "👍")
+        act(created_at=timezone.now() - timedelta(hours=25))
+        assert stands(instagram) is None
+        assert "more than 24 hours" in SenderAction.objects.get().error
+
     def test_it_is_told_to_instagram_and_shown(self, instagram, question, client, user):
         before = question.conversation.change
         sender_actions.react(question, "👍")
@@ -338,3 +344,34 @@ def _perform_alone():
         sender_actions.perform.run()
     finally:
         connection.close()
+
+
+def test_a_reaction_that_is_taken_back_while_it_is_on_its_way_goes_first(
+    question, instagram, monkeypatch
+):
+    arrived, is_under_way = [], threading.Event()
+    act = InstagramClient.act
+
+    def slowly(client, igsid, body):
+        if not is_under_way.is_set():
+            is_under_way.set()
+            time.sleep(0.5)
+        act(client, igsid, body)
+        arrived.append(body["sender_action"])
+
+    monkeypatch.setattr(InstagramClient, "act", slowly)
+    begin = sender_actions._begin
+
+    def take_back_meanwhile(action, *args):
+        begin(action, *args)
+        if action.emoji:
+            is_under_way.wait(5)
+            sender_actions.react(question, "")
+
+    monkeypatch.setattr(sender_actions, "_begin", take_back_meanwhile)
+    sender_actions.react(question, "❤️")
+    work()
+    assert arrived == ["react", "unreact"]
+    question.refresh_from_db()
+    assert question.own_emoji == ""
+    assert not SenderAction.objects.exists()
