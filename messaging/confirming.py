@@ -27,6 +27,11 @@ LOOKS = [outcomes.FIRST_LOOK, *(timedelta(minutes=n) for n in (2, 10, 60))]
 Once at least, however long ago the call was.
 """
 
+AGAIN, AT_LAST = timedelta(hours=1), timedelta(days=1)
+"""After the last of these it is looked for so often, and so long after the call, until the
+conversation can be read: nobody has seen yet whether it is there.
+"""
+
 WAITED = (
     "It waited to be sent when the backup was made from which this site was restored: it may have "
     "been sent since."
@@ -89,6 +94,8 @@ def _look_again(pks: list[int], conversation: Conversation, *, read_since: datet
         since = timezone.now() - message.called_at
         later = [wait for wait in LOOKS if wait > since]
         changes = {"due_at": message.called_at + later[0] if later else None}
+        if read_since is None and not later and since < AT_LAST:
+            changes["due_at"] = timezone.now() + AGAIN
         is_missing = read_since and read_since < message.called_at
         if is_missing and not later and message.error != WAITED:
             changes["error"] = outcomes.NOT_FOUND

@@ -159,6 +159,9 @@ class TestCannotBeRead:
         assert message.due_at > timezone.now()
         look(message, after=timedelta(minutes=61))
         assert message.error == outcomes.NOT_CONFIRMED
+        assert message.due_at > timezone.now()
+        look(message, after=timedelta(hours=25))
+        assert message.error == outcomes.NOT_CONFIRMED
         assert message.due_at is None
 
     def test_a_later_look_finds_it(self, instagram, send):
@@ -168,6 +171,14 @@ class TestCannotBeRead:
         assert message.status == Status.UNCONFIRMED
         look(message, after=timedelta(minutes=3))
         assert message.status == Status.SENT
+
+    def test_an_outage_longer_than_all_looks_does_not_end_them(self, instagram, send):
+        message = send("before")
+        instagram.control("faults", endpoint="conversations", error="1", times=1)
+        look(message, after=timedelta(minutes=61))
+        assert message.error == outcomes.NOT_CONFIRMED
+        look(message, after=timedelta(minutes=122))
+        assert (message.error, message.due_at) == (outcomes.NOT_FOUND, None)
 
     def test_a_refused_read_says_nothing_of_the_account(self, instagram, send, connected):
         instagram.control("faults", endpoint="conversations", error="10")
