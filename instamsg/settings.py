@@ -105,6 +105,7 @@ DATABASES = {
 IS_SQLITE = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
 DATABASES["default"].setdefault("OPTIONS", {})
 if IS_SQLITE:
+    DATABASES["default"]["ENGINE"] = "instamsg.sqlite"
     DATABASES["default"]["OPTIONS"] |= {
         "timeout": DATABASE_WAIT,
         "transaction_mode": "IMMEDIATE",
@@ -115,6 +116,8 @@ if IS_SQLITE:
 else:
     DATABASES["default"]["OPTIONS"] |= {
         "connect_timeout": DATABASE_WAIT,
+        # Of statements by hand alone: Django's own cursors send each with its values in it.
+        "prepare_threshold": 5,
         # A server that vanished is noticed, not waited for.
         "keepalives_idle": 30,
         "tcp_user_timeout": 10_000,
@@ -163,6 +166,8 @@ else:
         "connection": {
             "dsn": task_queue_url,
             "create_tables": False,
+            "connect_timeout": DATABASE_WAIT,
+            "tcp_user_timeout": 10_000,
             "options": "-c synchronous_commit=off",  # As on SQLite: a lost hint costs a minute.
         },
     }
@@ -279,6 +284,7 @@ LOGOUT_REDIRECT_URL = "login"
 PASSWORD_RESET_TIMEOUT = 60 * 60
 
 SESSION_ENGINE = "accounts.sessions"
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"  # Strict would log out whoever comes back from Instagram.
@@ -295,7 +301,9 @@ AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 
 API_RATE_LIMIT = env.int("API_RATE_LIMIT", default=6000)
-"""Requests a minute, for each API key or user: Instagram takes a hundred messages a second."""
+"""Requests a minute, for each user, all their API keys together: Instagram takes a hundred messages
+a second.
+"""
 
 # --- What browsers may do -------------------------------------------------------------------------
 

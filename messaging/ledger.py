@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import OperationalError, connection
+from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
@@ -42,8 +42,8 @@ class Letter:
 
 _waiting: deque[Letter] = deque()
 _turn = threading.Lock()
-"""SQLite has one writer, and its waiting threads back off at random; here they queue instead.
-Whoever's turn it is takes all that wait along: one commit for all of them."""
+"""SQLite has one writer, for whom threads queue here. Whoever's turn it is takes all that wait
+along: one commit for all of them."""
 
 _last_busy = 0.0
 """When (monotonic) a thread last waited in vain. Those behind it do not wait as long again."""
@@ -153,16 +153,8 @@ def _insert_all(deadline: float) -> None:
     Until they are stored they go on waiting: when this fails, the next turn is for them too.
     """
     letters = list(_waiting)
-    with _without_waiting():
-        while True:
-            try:
-                _insert(letters)
-            except OperationalError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.001)
-            else:
-                break
+    with _no_longer_than(deadline):
+        _insert(letters)
     for letter in letters:
         letter.is_stored = True
     _take_away(letters)
@@ -184,14 +176,13 @@ def _insert(letters: list[Letter], before: str = "") -> None:
 
 
 @contextmanager
-def _without_waiting() -> Iterator[None]:
-    """SQLite's own wait sleeps in growing steps and misses the rests of the worker."""
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA busy_timeout = 0")
-        try:
-            yield
-        finally:  # Whoever has the connection next waits as usual.
-            cursor.execute(f"PRAGMA busy_timeout = {settings.DATABASE_WAIT * 1000}")
+def _no_longer_than(deadline: float) -> Iterator[None]:
+    usual = connection.patience
+    connection.patience = deadline - time.monotonic()
+    try:
+        yield
+    finally:  # Whoever has the connection next waits as usual.
+        connection.patience = usual
 
 
 @contextmanager

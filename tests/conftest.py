@@ -45,6 +45,13 @@ def clean_up_scratch():
     shutil.rmtree(environment.scratch, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(request):
+    """In memory each process has its own database. pytest-django knows that of Django's engine."""
+    if not django_settings.IS_SQLITE:
+        request.getfixturevalue("django_db_modify_db_settings_parallel_suffix")
+
+
 @pytest.fixture(autouse=True)
 def a_worker_was_seen(monkeypatch):
     """What a page finds when it wonders whether a worker runs; until a test has it look anew."""

@@ -122,7 +122,7 @@ def _project(site: sqlite3.Connection, number: int) -> None:
 
 
 def _open(path: str, pragmas: str) -> sqlite3.Connection:
-    """As the site opens its file: every commit reaches the disk, a wait ends after 3 s."""
+    """Every commit reaches the disk, as the site's do. A wait is SQLite's own, of 3 s at most."""
     database = sqlite3.connect(path, timeout=3, isolation_level=None)
     database.executescript(pragmas + SCHEMA)
     return database
