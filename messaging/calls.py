@@ -3,18 +3,26 @@
 So one thread alone speaks with the database, a batch at a time, however long others take.
 """
 
+import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any, Self
+
+logger = logging.getLogger(__name__)
 
 
 class Calls:
-    """A pool of threads, for as long as the `with` or the process lasts; they use no database."""
+    """Threads for as long as the `with` or the process lasts; they use no database.
+
+    Not an executor of the standard library: that takes a call, and then fails to start a thread for
+    it, so nobody knows whether it is made; and it refuses all work before what runs at exit.
+    """
 
     def __init__(self, threads: int, on_end: Callable[[], None] = lambda: None):
+        self.most, self.threads = threads, 0
         self.on_end = on_end
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
+        self.work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self.over: SimpleQueue[tuple[int, list[tuple[Any, Any]]]] = SimpleQueue()
         """How many threads are free again, and what they found."""
         self.under_way = 0
@@ -24,17 +32,22 @@ class Calls:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.pool.shutdown(cancel_futures=True)
+        for _ in range(self.threads):
+            self.work.put(None)
 
     def start(self, what: Any, call: Callable[..., Any], *args: Any) -> None:
-        """Make the call as soon as a thread is free; `what` says later which one it was."""
-        self.under_way += 1
-        self.pool.submit(self._make, what, call, args)
+        """Make the call as soon as a thread is free; `what` says later which one it was.
+
+        Raises RuntimeError when there is no thread, nor can be one; it is not made then.
+        """
+        self._hand_over(lambda: self._make(what, call, args))
 
     def start_several(self, what: Any, calls: Iterator[Any]) -> None:
-        """Have one thread make one call after the other, for as long as `calls` gives results."""
-        self.under_way += 1
-        self.pool.submit(self._make_several, what, calls)
+        """Have one thread make one call after the other, for as long as `calls` gives results.
+
+        Raises as `start` does.
+        """
+        self._hand_over(lambda: self._make_several(what, calls))
 
     def ended(self, patience: float) -> list[tuple[Any, Any]]:
         """What was started and is over, with its result, or the exception that it raised.
@@ -50,6 +63,28 @@ class Calls:
                 free, news = self.over.get_nowait()
         except Empty:
             return found
+
+    def _hand_over(self, job: Callable[[], None]) -> None:
+        if self.under_way >= self.threads and self.threads < self.most:
+            self._add_thread()
+        self.under_way += 1
+        self.work.put(job)
+
+    def _add_thread(self) -> None:
+        try:
+            Thread(target=self._run, daemon=True, name=f"call-{self.threads}").start()
+        except RuntimeError:  # The system gives no more: those that are there have more to do.
+            if not self.threads:
+                raise
+        else:
+            self.threads += 1
+
+    def _run(self) -> None:
+        while job := self.work.get():
+            try:
+                job()
+            except Exception:
+                logger.exception("after a call: nobody was asked to look at what came of it")
 
     def _make(self, what: Any, call: Callable[..., Any], args: tuple[Any, ...]) -> None:
         try:

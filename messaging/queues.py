@@ -5,13 +5,12 @@ every minute looks again, so a lost hint costs a minute and nothing else.
 """
 
 import logging
+import multiprocessing.util
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from datetime import datetime, timedelta
-from queue import Empty, SimpleQueue
-from typing import Self
+from typing import ClassVar, Self
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -26,8 +25,8 @@ LEASE = timedelta(seconds=60)
 """How long a worker may be silent before its rows are anybody's again."""
 
 
-MOMENT = 0.005
-"""Seconds for which hints are collected before they are passed on."""
+MOMENT = 0.05
+"""Seconds between hints that are passed on: those that come meanwhile are one."""
 
 TURN = 5
 """Seconds after which a drain asks anew: a worker that is told to stop waits no longer."""
@@ -94,7 +93,10 @@ class Drain:
     the rests that it takes are rests.
     """
 
+    all: ClassVar[list["Drain"]] = []
+
     def __init__(self, work: Callable[[], int]):
+        self.all.append(self)
         self.work = work
         self.__doc__ = work.__doc__
         self.name = f"{work.__module__}.{work.__name__}"
@@ -103,6 +105,8 @@ class Drain:
         self.is_asked = False
         self.later: datetime | None = None
         self.running = threading.Lock()
+        self.is_ending = False
+        """The process ends: work that takes long begins nothing new."""
 
     def hint(self) -> None:
         """Once the transaction is committed, ask a worker to look; returns at once.
@@ -129,7 +133,7 @@ class Drain:
         HUEY.storage.delete_data(self.waiting)
         self.is_asked = True
         # Whoever finds it running leaves the question behind for that one to see.
-        while self.is_asked and self.running.acquire(blocking=False):
+        while self.is_asked and not self.is_ending and self.running.acquire(blocking=False):
             try:
                 self.is_asked = False
                 self._take_turn()
@@ -147,7 +151,7 @@ class Drain:
     def _take_turn(self) -> None:
         until = time.monotonic() + TURN
         while self.work():
-            if time.monotonic() > until:
+            if self.is_ending or time.monotonic() > until:  # Others may go on.
                 self.start_unless_waiting()
                 return
             rest()
@@ -165,6 +169,7 @@ class Drain:
 
     def end(self, settle: Callable[[], None]) -> None:
         """The process ends: let `settle` write down what is under way, and nobody begin more."""
+        self.is_ending = True
         self.running.acquire(timeout=TURN)  # Kept: whoever asks from now on finds it taken.
         settle()
 
@@ -180,16 +185,35 @@ class Drain:
             self.task()
 
 
+@HUEY.on_startup()
+def go_on() -> None:
+    """A thread of the worker begins, perhaps in place of one that died: nobody was told to stop."""
+    for drain in Drain.all:
+        drain.is_ending = False
+
+
+@HUEY.on_shutdown()
+def end_soon() -> None:
+    """A thread of the worker was told to stop: those that are at work begin nothing new."""
+    for drain in Drain.all:
+        drain.is_ending = True
+
+
 class _Messenger:
     """One thread per process that passes hints on to the task queue."""
 
     def __init__(self):
-        self.hints: SimpleQueue[Drain] = SimpleQueue()
+        self.drains: set[Drain] = set()
+        self.is_asked = threading.Event()
         self.thread: threading.Thread | None = None
         self.lock = threading.Lock()
+        self.passing = threading.Lock()
+        # Not atexit: what that knows is left out where Granian forked the process.
+        multiprocessing.util.Finalize(None, self._end, exitpriority=0)
 
     def pass_on(self, drain: Drain) -> None:
-        self.hints.put(drain)
+        self.drains.add(drain)
+        self.is_asked.set()
         with self.lock:
             # None yet, or left behind in the process that forked this one.
             if self.thread is None or not self.thread.is_alive():
@@ -198,16 +222,25 @@ class _Messenger:
 
     def _run(self) -> None:
         while True:
-            drains = {self.hints.get()}
-            time.sleep(MOMENT)  # Many webhooks at once are one question.
-            with suppress(Empty):
-                while True:
-                    drains.add(self.hints.get_nowait())
-            for drain in drains:
-                try:
-                    drain.start_unless_waiting()
-                except Exception:
-                    logger.warning("a hint was lost; the sweep will look", exc_info=True)
+            self.is_asked.wait()
+            self.is_asked.clear()
+            with self.passing:
+                self._pass_on_all()
+            time.sleep(MOMENT)  # Many webhooks at once are few questions.
+
+    def _pass_on_all(self) -> None:
+        for drain in list(self.drains):
+            self.drains.discard(drain)  # Before: who gives a hint meanwhile is heard next time.
+            try:
+                drain.start_unless_waiting()
+            except Exception:
+                logger.warning("a hint was lost; the sweep will look", exc_info=True)
+
+    def _end(self) -> None:
+        """Pass on what is left. A hint that is marked as given and was not would keep all others
+        silent for a minute, so none is begun from now on."""
+        if self.passing.acquire(timeout=TURN):  # Kept. Else the task queue is out of reach.
+            self._pass_on_all()
 
 
 _messenger = _Messenger()

@@ -72,7 +72,7 @@ def send() -> int:
     _stop_waiting_for_answers()
     until, count = time.monotonic() + TURN, 0
     try:
-        while time.monotonic() < until:
+        while time.monotonic() < until and not send.is_ending:
             count += _begin()
             if _calls.under_way:
                 _settle_those_that_ended(LOOK_AGAIN)

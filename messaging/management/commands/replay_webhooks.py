@@ -1,5 +1,4 @@
 import json
-from contextlib import suppress
 from datetime import datetime
 
 from django.core.management.base import BaseCommand
@@ -7,9 +6,9 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from crypto.commands import Exit, Meter, stop
-from messaging import inbound, ledger
+from messaging import ledger
+from messaging.events import Kind
 from messaging.models import State
-from messaging.wire import Kind
 
 
 class Command(BaseCommand):
@@ -47,9 +46,6 @@ class Command(BaseCommand):
                 for number in ledger.replay(webhooks):
                     meter.advance(number)
             count = meter.done
-            with suppress(Exception):  # The sweep looks within a minute.
-                # Hints have a thread of their own, which may not have had its turn by the end.
-                inbound.process.start_unless_waiting()
         if options["json"]:
             self.stdout.write(json.dumps({"webhooks": count, "dry_run": dry_run}))
         elif dry_run:
