@@ -30,7 +30,7 @@ from django.db.models import (
 from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
-from accounts.instagram_errors import RateLimited, Withheld
+from accounts.instagram_errors import NotSent, RateLimited, Withheld
 from accounts.instagram_usage import Usage
 from accounts.models import Account
 
@@ -43,13 +43,19 @@ A_SECOND = 97
 HEAVY_A_SECOND = 9
 """A little below Instagram's limits: its second is not quite ours.
 
-Calls leave evenly: if one is late by some milliseconds, few others come too near to it.
+Calls leave evenly, but for those of MADE_UP: if one is late by some milliseconds, few others come
+too near to it.
 """
 
 AHEAD = timedelta(seconds=0.15)
 """Messages are taken so long before their moment, and the threads that call wait for it: else
 each look would come a little late. Whatever a worker has taken when it dies counts as perhaps sent,
 so it is not longer.
+"""
+
+MADE_UP = timedelta(seconds=0.02)
+"""Moments that nobody took go to later calls for so long. With those a second has 99, however many
+workers there are: one is left for calls of theirs that are not equally late.
 """
 
 LONGEST = timedelta(seconds=30)
@@ -68,6 +74,9 @@ NOBODY: Counter[str] = Counter()
 CALL_LASTS = timedelta(minutes=2)
 """After so long the worker that called is dead: Instagram may take 75 s to fetch a video."""
 
+LATEST = timedelta(seconds=30)
+"""A call that is later does not leave: well before others take its worker for dead."""
+
 SWEEP = timedelta(minutes=1)
 TOLD_LASTS = timedelta(minutes=5)
 SOON = timedelta(seconds=2.5)
@@ -83,18 +92,20 @@ def claim(size: int, busy: Counter[str] = NOBODY) -> list[Message]:
     Whoever takes some must call Instagram at the moment that `called_at` says, at most AHEAD from
     now: a message that a dead worker had taken counts as perhaps sent.
     """
-    if size < 1 or not (accounts := _ready_accounts()):
+    if size < 1 or not (problems := _ready_accounts()):
         return []
     with transaction.atomic():
         chosen: list[tuple[int, datetime]] = []
         paces = list(
-            SendingPace.objects.filter(pk__in=accounts).select_for_update(skip_locked=True)
+            SendingPace.objects.filter(pk__in=problems).select_for_update(skip_locked=True)
         )
         random.shuffle(paces)  # Over time everybody is first as often.
         places = size + busy.total()
         most = min(ceil(places / max(len(paces), 1)), ceil(places * MOST_OF_ONE))
         for left, pace in zip(range(len(paces), 0, -1), paces, strict=True):
             share = ceil((size - len(chosen)) / left)
+            if problems[pace.account_id]:
+                share = min(share, _left_to_try(pace))
             chosen += _choose(pace, min(share, most - busy[pace.account_id]))
         return _take(dict(chosen))
 
@@ -111,11 +122,14 @@ def make_at(moment: datetime, account: Account, call: Callable[[], Any]) -> Any:
     """Wait for the moment that was booked, and make the call.
 
     Also a process that stood still for a while makes no more of them in a second than it may.
+    Raises NotSent when it stood still for so long that others may take it for dead.
     """
     time.sleep(max(min(moment - timezone.now(), LONGEST), timedelta()).total_seconds())
     with _doors:
         door = _door_of.setdefault(account.pk, _Door())
     door.leave()
+    if timezone.now() - moment > LATEST:
+        raise NotSent("This site stood still, and its turn was over.")
     return call()
 
 
@@ -213,14 +227,21 @@ def _accounts(now: datetime) -> QuerySet[Account]:
     return Account.objects.worth_trying().filter(Exists(queued)).exclude(paused)
 
 
-def _ready_accounts() -> list[str]:
-    """Those of `_accounts` whose next call may leave now, each with a pace."""
+def _ready_accounts() -> dict[str, str]:
+    """Those of `_accounts` whose next call may leave now, with their problems; each has a pace."""
     now = timezone.now()
     put_off = Q(sending_pace__next_at__range=(now + AHEAD, now + LONGEST))
-    found = list(_accounts(now).exclude(put_off).values_list("pk", "sending_pace"))
-    if new := [SendingPace(account_id=pk) for pk, pace in found if pace is None]:
+    found = list(_accounts(now).exclude(put_off).values_list("pk", "sending_pace", "problem"))
+    if new := [SendingPace(account_id=pk) for pk, pace, _ in found if pace is None]:
         SendingPace.objects.bulk_create(new, ignore_conflicts=True)
-    return [pk for pk, _ in found]
+    return {pk: problem for pk, _, problem in found}
+
+
+def _left_to_try(pace: SendingPace) -> int:
+    """Of an account with a problem one message tells whether it is over: more refusals, for all
+    that waits, would make it last."""
+    under_way = Message.objects.filter(account=pace.account_id, status=Status.SENDING)
+    return 0 if under_way.exists() else 1
 
 
 def _choose(pace: SendingPace, size: int) -> list[tuple[int, datetime]]:
@@ -254,12 +275,13 @@ def _book(pace: SendingPace, now: datetime, count: int) -> list[datetime]:
     """The moments of its next calls, which are nobody else's from then on."""
     first, step = _next(pace, now), _step(pace, now)
     SendingPace.objects.filter(pk=pace.pk).update(next_at=first + count * step)
-    return [first + n * step for n in range(count)]
+    return [max(first + n * step, now) for n in range(count)]
 
 
 def _next(pace: SendingPace, now: datetime) -> datetime:
-    is_put_off = pace.next_at is not None and now < pace.next_at < now + LONGEST
-    return pace.next_at if is_put_off else now
+    if pace.next_at is None or pace.next_at > now + LONGEST:
+        return now
+    return max(pace.next_at, now - MADE_UP)
 
 
 def _step(pace: SendingPace, now: datetime) -> timedelta:

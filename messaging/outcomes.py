@@ -6,7 +6,8 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from . import crm_events, erasure, media, projection, wire
+from . import crm_events, erasure, media, projection
+from .events import mid_digest
 from .models import Conversation, Message
 
 Status = Message.Status
@@ -36,7 +37,7 @@ def sent(answers: list[tuple[Message, str]]) -> None:
     changes = {row.pk: row for row in conversations}
     rows = Message.objects.in_bulk([message.pk for message, _ in answers])
     mids = {
-        wire.mid_digest(message.account.instagram_account_id, mid): (rows[message.pk], mid)
+        mid_digest(message.account.instagram_account_id, mid): (rows[message.pk], mid)
         for message, mid in answers
     }
     # An echo may have been faster, and found ours, or none, or another one of ours.
