@@ -15,7 +15,7 @@ from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 
 from . import api_keys, problems, rate_limits, sessions
-from .api_middleware import answer_headers
+from .api_middleware import answer_headers, header
 from .models import ApiKey, Scope, User
 from .problems import Kind, Problem
 
@@ -32,10 +32,10 @@ class BearerAuth(AuthBase):
         super().__init__()
 
     def __call__(self, request: HttpRequest) -> User | None:
-        header = request.headers.get("Authorization")
-        if header is None:
+        given = header(request, "Authorization")
+        if given is None:
             return None
-        scheme, _, credential = header.strip().partition(" ")
+        scheme, _, credential = given.strip().partition(" ")
         if scheme.lower() != "bearer":
             raise _unauthenticated("scheme", "Send Authorization: Bearer and the key.")
         credential = credential.strip()

@@ -3,11 +3,12 @@
 import json
 from typing import Annotated, Any, TypeVar
 
-from django.http import HttpRequest
-from ninja import Field, Schema
+from django.http import HttpRequest, HttpResponse
+from ninja import Field
 from ninja.errors import ValidationError
 from ninja.parser import Parser
-from pydantic import ConfigDict
+from ninja.responses import NinjaJSONEncoder
+from pydantic import BaseModel, ConfigDict
 from pydantic import ValidationError as SchemaError
 
 from . import problems
@@ -16,13 +17,16 @@ from .problems import Problem
 JSON = "application/json"
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
-Body = TypeVar("Body", bound=Schema)
+Body = TypeVar("Body", bound=BaseModel)
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 """PostgreSQL stores no NUL."""
 
 
-class Input(Schema):
-    """What a request says. A name that is not known is refused: it may be a slip of the pen."""
+class Input(BaseModel):
+    """What a request says. A name that is not known is refused: it may be a slip of the pen.
+
+    Not ninja's Schema, which reads rows as well, and where it forbids names looks at each twice.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -55,7 +59,18 @@ def read(request: HttpRequest, schema: type[Body]) -> Body:
         raise ValidationError([{**e, "loc": ("body", *e["loc"])} for e in errors]) from None
 
 
-def documented(schema: type[Schema], *files: str) -> dict[str, Any]:
+def answer(status: int, value: Any) -> HttpResponse:
+    """The answer with a model or plain values that need no more checking.
+
+    Ninja builds the operation's model from what is returned otherwise, though it be one.
+    """
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
+    text = json.dumps(value, cls=NinjaJSONEncoder)
+    return HttpResponse(text, content_type=f"{JSON}; charset=utf-8", status=status)
+
+
+def documented(schema: type[BaseModel], *files: str) -> dict[str, Any]:
     """The requestBody of the OpenAPI document for what read() takes."""
     plain = schema.model_json_schema(ref_template="#/components/schemas/{model}")
     form = plain | {
@@ -71,21 +86,26 @@ def documented(schema: type[Schema], *files: str) -> dict[str, Any]:
 def _json(request: HttpRequest) -> Any:
     try:
         value = json.loads(request.body)
-        for text in _texts(value):
-            text.encode()  # Half a surrogate pair is no character.
-            if "\0" in text:
-                raise ValueError
     except (ValueError, RecursionError):
-        text = "The body is no valid JSON, or has characters that cannot be stored."
-        raise Problem(problems.MALFORMED, text) from None
+        raise Problem(problems.MALFORMED, "The body is no valid JSON.") from None
+    if not all(_is_storable(text) for text in _texts(value)):
+        text = "A text holds a NUL, or half a surrogate pair: neither can be stored or sent."
+        raise Problem(problems.MALFORMED, text)
     return value
 
 
 def _form(request: HttpRequest) -> dict[str, str]:
     values = request.POST.dict()
-    if any("\0" in text for text in _texts(values)):
-        raise Problem(problems.MALFORMED, "The form has characters that cannot be stored.")
+    if not all(_is_storable(text) for text in _texts(values)):
+        raise Problem(problems.MALFORMED, "The form holds a NUL, which cannot be stored or sent.")
     return values
+
+
+def _is_storable(text: str) -> bool:
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:  # Half a surrogate pair is no character.
+        return False
 
 
 def _texts(value: Any):

@@ -4,6 +4,7 @@ import hashlib
 import sys
 
 from django.http import HttpRequest, HttpResponse
+from django.http.request import HttpHeaders
 from django.utils.cache import get_conditional_response
 from django.utils.http import quote_etag
 
@@ -34,6 +35,8 @@ class ApiMiddleware:
             return self.get_response(request)
         if _has_nul(request):
             response = problems.Problem(problems.MALFORMED, "It contains a NUL.").response(request)
+        elif "chunked" in header(request, "Transfer-Encoding", ""):
+            response = problems.Problem(problems.LENGTH_REQUIRED).response(request)
         elif (length := _body_length(request)) > (limit := _largest_body(request)):
             text = f"The body has {length:,} bytes; {limit:,} are taken here."
             response = problems.Problem(problems.TOO_LARGE, text).response(request)
@@ -56,6 +59,11 @@ def answer_headers(request: HttpRequest) -> dict[str, str]:
     if not hasattr(request, "api_answer_headers"):
         request.api_answer_headers = {}
     return request.api_answer_headers
+
+
+def header(request: HttpRequest, name: str, default: str | None = None) -> str | None:
+    """One header. Django's `headers` reads all of them for each request."""
+    return request.META.get(HttpHeaders.to_wsgi_name(name), default)
 
 
 def _has_nul(request: HttpRequest) -> bool:

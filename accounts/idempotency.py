@@ -7,19 +7,17 @@ nothing, one after it leaves the answer. Who comes with the same key meanwhile w
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any
 
 from django.conf import settings
 from django.db import OperationalError, transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
-from ninja import Schema, Status
 
-from . import problems
+from . import api_bodies, problems
 from .api_access import caller
-from .api_middleware import answer_headers
+from .api_middleware import answer_headers, header
 from .models import IdempotentRequest
 from .problems import Problem
 
@@ -39,19 +37,18 @@ PARAMETER = {
 """For the OpenAPI document of an operation that uses once()."""
 
 
-def once(request: HttpRequest, work: Callable[[], Status]) -> Status:
-    """The answer of `work`, done once for each Idempotency-Key of the caller.
+def once(request: HttpRequest, work: Callable[[], HttpResponse]) -> HttpResponse:
+    """The answer of `work`, in JSON, done once for each Idempotency-Key of the caller.
 
-    `work` runs in a transaction and returns a ninja Status of a Schema or of plain values; what
-    it raises undoes it and is not kept, so the same key may be tried again. Others wait for it:
-    do validate before, and let it call nobody outside. Without the header it is simply done.
+    `work` is done wholly or not at all. With the header it runs in the transaction of the key's
+    row: what it raises undoes it and is not kept, so the same key may be tried again. Others wait
+    for it: do validate before, and let it call nobody outside.
     Raises Problem; OperationalError when the database is not free in time, which on SQLite is
     all that is known of somebody else who writes.
     """
-    key = request.headers.get(HEADER)
+    key = header(request, HEADER)
     if key is None:
-        with transaction.atomic():
-            return work()
+        return work()
     if not 0 < len(key) <= LONGEST or not key.isascii() or not key.isprintable() or " " in key:
         text = f"1 to {LONGEST} printable ASCII characters, without blanks."
         raise problems.invalid(HEADER, text, "header")
@@ -62,10 +59,10 @@ def once(request: HttpRequest, work: Callable[[], Status]) -> Status:
         if row is None:
             return _replay(request, who, key, fingerprints)
         answer = work()
-        answer = Status(answer.status_code, _plain(answer.value))
         told = answer_headers(request)
         headers = {name: told[name] for name in KEPT_HEADERS if name in told}
-        IdempotentRequest.objects.answer(row, answer.status_code, answer.value, headers)
+        body = answer.content.decode()
+        IdempotentRequest.objects.answer(row, answer.status_code, body, headers)
     return answer
 
 
@@ -84,7 +81,7 @@ def _begin(caller: str, key: str, fingerprint: str) -> int | None:
         raise _still_running() from None
 
 
-def _replay(request: HttpRequest, caller: str, key: str, fingerprints: list[str]) -> Status:
+def _replay(request: HttpRequest, caller: str, key: str, fingerprints: list[str]) -> HttpResponse:
     row = IdempotentRequest.objects.get(caller=caller, key=key)
     if row.fingerprint not in fingerprints:
         text = "It was used for another request within the last 24 hours. Take a new one."
@@ -92,18 +89,12 @@ def _replay(request: HttpRequest, caller: str, key: str, fingerprints: list[str]
     if row.status is None:
         raise _still_running()
     answer_headers(request).update({**row.headers, "Idempotency-Replayed": "true"})
-    return Status(row.status, row.body)
+    return api_bodies.answer(row.status, row.body)
 
 
 def _still_running() -> Problem:
     text = "The first request with this Idempotency-Key has not ended. Ask again in a moment."
     return Problem(problems.STILL_RUNNING, text, headers={"Retry-After": "1"})
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Schema):
-        return value.model_dump(mode="json")
-    return value
 
 
 def _fingerprints(request: HttpRequest, caller: str, key: str) -> list[str]:

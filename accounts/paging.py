@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -73,7 +73,7 @@ def _values(model: type[Model], by: Sequence[str], cursor: str) -> list[Any]:
         texts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         columns = [_column(model, name) for name in by]
         return [_value(column, text) for column, text in zip(columns, texts, strict=True)]
-    except (ValueError, TypeError, ValidationError, RecursionError):
+    except (ValueError, TypeError, OverflowError, ValidationError, RecursionError):
         text = "This is no cursor of this list. Leave it out to begin with the first page."
         raise problems.invalid("cursor", text, "query") from None
 
@@ -82,9 +82,11 @@ def _value(column: Column, text: Any) -> Any:
     if not isinstance(text, str) or not text.isprintable():
         raise ValueError("no page gave this")
     value = column.to_python(text)
-    if isinstance(value, datetime) and timezone.is_naive(value):
+    if not isinstance(value, datetime):
+        return value
+    if timezone.is_naive(value):
         raise ValueError("no page gave this")
-    return value
+    return value.astimezone(UTC)  # As a database would: here, where it may fail.
 
 
 def _column(model: type[Model], name: str) -> Column:

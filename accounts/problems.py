@@ -35,6 +35,7 @@ NOT_FOUND = Kind(404, "not-found", "There is nothing here for you")
 METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "This path does not know the method")
 STILL_RUNNING = Kind(409, "still-running", "The same request is still being worked on")
 TOO_MANY_KEYS = Kind(409, "too-many-keys", "The user has as many API keys as one may have")
+LENGTH_REQUIRED = Kind(411, "length-required", "The length of the body is not told")
 TOO_LARGE = Kind(413, "too-large", "The request is too large")
 UNSUPPORTED_TYPE = Kind(415, "unsupported-media-type", "This kind of body is not taken")
 INVALID = Kind(422, "invalid-input", "Some of the input is not valid")
@@ -46,8 +47,8 @@ UNAVAILABLE = Kind(503, "unavailable", "The service is busy")
 OTHERS = {
     kind.status: kind
     for kind in (
-        MALFORMED, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_LARGE,
-        UNSUPPORTED_TYPE, INVALID, TOO_MANY_REQUESTS, INTERNAL, UNAVAILABLE,
+        MALFORMED, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, LENGTH_REQUIRED,
+        TOO_LARGE, UNSUPPORTED_TYPE, INVALID, TOO_MANY_REQUESTS, INTERNAL, UNAVAILABLE,
     )
 }  # fmt: skip
 """By status, for what Django or a middleware refused before the API saw it."""
@@ -58,6 +59,7 @@ DETAILS = {
     FORBIDDEN: "You are known, but you may not do this.",
     NOT_FOUND: "The path is unknown, or what it names does not exist or is not yours.",
     METHOD_NOT_ALLOWED: "The header Allow lists the methods that this path knows.",
+    LENGTH_REQUIRED: "Send Content-Length, in place of Transfer-Encoding: chunked.",
     TOO_LARGE: "Send less at once.",
     UNSUPPORTED_TYPE: "Send JSON, and the header Content-Type: application/json.",
     INVALID: "The list `errors` says what is wrong with which field.",

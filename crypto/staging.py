@@ -6,7 +6,7 @@ whatever ends this process takes it away.
 
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 from .columns import Column, Value, is_odd, parameter, read
 from .models import Secret
@@ -103,7 +103,7 @@ def lock(columns: list[Column], milliseconds: int) -> None:
 
 def put(column: Column, changes: list[Change]) -> None:
     """Change single values, each if it is still what was read."""
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.executemany(
             f"UPDATE {column.table} SET {column.column} = %s "  # noqa: S608
             f"WHERE {column.locator} = %s AND {column.column} = %s",

@@ -100,7 +100,7 @@ def _usual(operation: dict[str, Any], path: str) -> list[Kind]:
     if "{" in path:
         kinds.append(problems.NOT_FOUND)
     if "requestBody" in operation:
-        kinds += [problems.TOO_LARGE, problems.UNSUPPORTED_TYPE]
+        kinds += [problems.LENGTH_REQUIRED, problems.TOO_LARGE, problems.UNSUPPORTED_TYPE]
     if operation["parameters"] or "requestBody" in operation:
         kinds.append(problems.INVALID)
     return kinds

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
-from ninja import Field, Router, Schema, Status
-from pydantic import field_validator
+from ninja import Field, Router, Status
+from pydantic import BaseModel, field_validator
 from pydantic_core import PydanticCustomError
 
 from accounts import api_bodies, idempotency, problems
@@ -55,7 +56,7 @@ REACTION_REFUSALS = [
 ]
 
 _turn = threading.Lock()
-"""SQLite has one writer, and threads that wait for it back off at random; these queue instead."""
+"""SQLite has one writer. Threads that wait for it all look again and again; these queue instead."""
 
 SETTLED = Kind(409, "already-settled", "What became of the message is known")
 
@@ -103,7 +104,7 @@ class NewMessage(Input):
             raise PydanticCustomError("attachment", text)
 
 
-class Queued(Schema):
+class Queued(BaseModel):
     message_id: str = Field(examples=["msg_019ac2f4d1e83fb09a6d51c2e07a"])
     status: State = Field(description="`pending`: it is sent within moments, or waits.")
     created_at: datetime
@@ -226,7 +227,8 @@ def _conversation(request, wanted: NewMessage) -> Conversation:
     found = Conversation.objects.to_send(request.user, wanted.account_id, wanted.recipient_id)
     if found:
         return found
-    get_object_or_404(Account.objects.for_user(request.user), pk=wanted.account_id)
+    if not Account.objects.for_user(request.user).filter(pk=wanted.account_id).exists():
+        raise Problem(problems.NOT_FOUND, "The account_id is none of an account that you reach.")
     text = (
         "The account has no conversation with this recipient_id. Instagram lets an account write "
         "only to customers who have written to it."
@@ -234,7 +236,7 @@ def _conversation(request, wanted: NewMessage) -> Conversation:
     raise Problem(KINDS[Reason.NOT_WRITTEN], text)
 
 
-def _queue(request, conversation: Conversation, wanted: NewMessage, kept: Kept) -> Status:
+def _queue(request, conversation: Conversation, wanted: NewMessage, kept: Kept) -> HttpResponse:
     messages = outbox.queue_kept(
         conversation,
         kept,
@@ -245,7 +247,7 @@ def _queue(request, conversation: Conversation, wanted: NewMessage, kept: Kept) 
     )
     first = messages[0]
     answer_headers(request)["Location"] = path("message", first.public_id)
-    return Status(
+    return api_bodies.answer(
         202,
         Queued(
             message_id=first.public_id,

@@ -10,11 +10,11 @@ from uuid import UUID, uuid5
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
 from django.dispatch import Signal
-from django.utils import timezone
 
 from accounts.models import Account, User
 
-from . import media, uploads, wire
+from . import media, uploads
+from .events import UNSTORABLE
 from .models import Attachment, Conversation, FileToDelete, Message, Rule
 from .uploads import Checked
 
@@ -120,16 +120,15 @@ def queue_files(
     _tag(conversation, is_by_person)  # Nothing is stored for nothing.
     with keep(files) as kept:
         try:
-            with transaction.atomic():
-                return queue_kept(
-                    conversation,
-                    kept,
-                    text,
-                    by=by,
-                    quick_replies=quick_replies,
-                    is_by_person=is_by_person,
-                    submission=submission,
-                )
+            return queue_kept(
+                conversation,
+                kept,
+                text,
+                by=by,
+                quick_replies=quick_replies,
+                is_by_person=is_by_person,
+                submission=submission,
+            )
         except IntegrityError:
             if not submission:
                 raise
@@ -155,7 +154,7 @@ def keep(files: Sequence[UploadedFile]) -> Iterator[Kept]:
         checked = [uploads.check(file) for file in files]
     except uploads.NotTaken as exc:
         raise ReplyRefused(Reason.FILE, str(exc)) from None
-    marks = media.write({one.name: one.data for one in checked})
+    marks = media.write({one.name: one.file for one in checked})
     try:
         yield Kept(checked, marks)
     finally:
@@ -172,7 +171,7 @@ def queue_kept(
     is_by_person: bool = False,
     submission: UUID | None = None,
 ) -> list[Message]:
-    """As `queue_files`, for files that are stored already, or none; inside a transaction.
+    """As `queue_files`, for files that are stored already, or none.
 
     Raises IntegrityError for what the same form sent before.
     """
@@ -183,17 +182,22 @@ def queue_kept(
     how = {"written_by": by, "tag": tag}
     groups = uploads.grouped(kept.files)
     keys = _keys(submission, kept.files, text)
+    texts = {"text": text, "quick_replies": choices, "submission": keys[-1]}
+    if not groups:  # Alone it needs no transaction around it.
+        return [_write(conversation, **how | texts)]
     messages = []
-    for key, group in zip(keys, groups, strict=False):
-        message = _write(conversation, submission=key, **how)
-        Attachment.objects.bulk_create(
-            one.attachment(message, position) for position, one in enumerate(group)
-        )
-        messages.append(message)
-    if text:
-        how |= {"text": text, "quick_replies": choices, "submission": keys[-1]}
-        messages.append(_write(conversation, **how))
-    media.adopt(kept.marks)
+    with transaction.atomic():
+        for key, group in zip(keys, groups, strict=False):
+            message = _write(conversation, submission=key, **how)
+            Attachment.objects.bulk_create(
+                one.attachment(message, position) for position, one in enumerate(group)
+            )
+            messages.append(message)
+        if text:
+            messages.append(_write(conversation, **how | texts))
+        if len(media.adopt(kept.marks)) < len(kept.marks):
+            text = "A file took so long to store that it is gone again. Send it once more."
+            raise ReplyRefused(Reason.FILE, text)
     return messages
 
 
@@ -215,7 +219,7 @@ def _keys(submission: UUID | None, files: Sequence[Checked], text: str) -> list[
         return [None] * count
     content = sha256(text.encode())
     for file in files:
-        content.update(sha256(file.data).digest())
+        content.update(file.digest)
     return [uuid5(submission, f"{content.hexdigest()} {n}") for n in range(count)]
 
 
@@ -226,7 +230,7 @@ def _plain(text: str) -> str:
 def _check_text(text: str) -> None:
     if not text:
         raise ReplyRefused(Reason.NO_TEXT, "Write something first.")
-    if wire.UNSTORABLE.search(text):
+    if UNSTORABLE.search(text):
         raise ReplyRefused(Reason.NO_TEXT, "The text holds a character that cannot be sent.")
     if (size := len(text.encode())) > MAX_BYTES:
         raise ReplyRefused(
@@ -248,7 +252,7 @@ def _checked_choices(choices: Sequence[dict[str, str]], text: str) -> list[dict[
 def _checked_choice(choice: dict[str, str]) -> dict[str, str]:
     title = choice.get("title", "").strip()
     payload = choice.get("payload", "") or title
-    if not title or wire.UNSTORABLE.search(title + payload):
+    if not title or UNSTORABLE.search(title + payload):
         raise ReplyRefused(Reason.QUICK_REPLIES, "A quick reply needs a title to tap.")
     if len(title) > MAX_TITLE:
         raise ReplyRefused(
@@ -285,17 +289,6 @@ def _tag(conversation: Conversation, is_by_person: bool) -> str:
 
 
 def _write(conversation: Conversation, **fields: Any) -> Message:
-    now = timezone.now()
-    message = Message(
-        account_id=conversation.account_id,
-        conversation=conversation,
-        direction=Message.Direction.OUT,
-        status=Message.Status.QUEUED,
-        timestamp=now,
-        is_from_here=True,
-        change=conversation.next_change(message_at=now),
-        **fields,
-    )
-    Message.objects.add(message)
+    message = conversation.append(**fields)
     reply_queued.send(Message)
     return message

@@ -19,6 +19,10 @@ LINE_KEPT, LINE_IDLE = 60.0, 4.0
 LONGEST_REST = timedelta(hours=1)
 """For which a receiver may ask us to leave it alone."""
 
+OVERLOADED = {429, 502, 503, 504}
+FIRST_REST = timedelta(seconds=5)
+"""For who answers so and does not say how long; twice as long for each failure before it."""
+
 OUT_OF_ORDER = "X-InstaMsg-Out-Of-Order"
 """The header of a delivery that no longer waited for its turn."""
 
@@ -27,7 +31,7 @@ SECRET = re.compile(r"whsec_[\w+/=%-]*|v1,[\w+/=%-]{20,}|sha256=[0-9a-fA-F]{20,}
 
 
 class Outcome(NamedTuple):
-    """What came of one attempt. `rest` is what the receiver asked for."""
+    """What came of one attempt. `rest` is for how long the receiver is to be left alone."""
 
     delivery: Delivery
     log: DeliveryAttempt
@@ -58,12 +62,15 @@ def attempt(
         headers=plain | {name: signed[name] for name in ("webhook-id", "webhook-timestamp")},
         started_at=started_at,
     )
-    asked = None
+    rest = None
     try:
         answer = line.to(endpoint.url).post(body, plain | signed)
         log.status, log.error = answer.status, _complaint(answer.status)
         log.answer = _fit_for_the_log(answer.beginning, keys)
-        asked = _rest_wanted(answer.headers.get("Retry-After", "")) if log.error else None
+        if log.error:
+            rest = _rest_wanted(answer.headers.get("Retry-After", ""))
+        if answer.status in OVERLOADED:
+            rest = rest or _rest_after(endpoint.failures)
     except outbound_http.Forbidden as exc:
         log.error = f"Not posted: {exc}."
     except requests.Timeout:
@@ -77,7 +84,7 @@ def attempt(
     if log.error:
         line.close()
     log.duration = timedelta(seconds=time.monotonic() - start)
-    return Outcome(delivery, log, asked)
+    return Outcome(delivery, log, rest)
 
 
 class KeptLine:
@@ -137,3 +144,8 @@ def _rest_wanted(header: str) -> timedelta | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return min(wanted, LONGEST_REST) if wanted > timedelta() else None
+
+
+def _rest_after(failures: int) -> timedelta:
+    """What an overloaded receiver gets that failed so often in a row before, within bounds."""
+    return min(FIRST_REST * 2 ** min(failures, 20), LONGEST_REST)

@@ -11,7 +11,7 @@ import requests
 
 from .messaging.test_media import PNG
 from .running_site import PASSWORD, RunningSite
-from .waiting import eventually
+from .waiting import A_WHILE, eventually
 
 pytestmark = pytest.mark.processes
 
@@ -45,7 +45,7 @@ def run(command, site, key, folder):
         env=site.environment | {"API_KEY": key},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=A_WHILE,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

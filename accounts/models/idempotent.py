@@ -2,22 +2,26 @@
 
 import json
 from datetime import timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import connection, models
 from django.utils import timezone
 
+from . import by_hand
+
+# SQLite has waited already, for its one writer, and wants a WHERE before the ON CONFLICT. On
+# PostgreSQL the row is made, and the limit with it, before anybody waits to insert it.
+LIMIT = "WHERE true" if settings.IS_SQLITE else "FROM set_config('lock_timeout', %s, true)"
 # By hand: the ORM has no such INSERT, and a program waits for both.
-BEGIN = """
+BEGIN = f"""
     INSERT INTO idempotent_requests (caller, key, fingerprint, headers, created_at)
-    VALUES (%s, %s, %s, '{}', %s)
+    SELECT %s, %s, %s, '{{}}', %s {LIMIT}
     ON CONFLICT (caller, key) DO UPDATE
     SET fingerprint = excluded.fingerprint, created_at = excluded.created_at,
         lease = NULL, leased_until = NULL
     WHERE idempotent_requests.created_at < %s OR idempotent_requests.leased_until < %s
     RETURNING id
-"""
+"""  # noqa: S608  (our own words)
 ANSWER = "UPDATE idempotent_requests SET status = %s, body = %s, headers = %s WHERE id = %s"
 
 
@@ -31,21 +35,17 @@ class IdempotentRequestQuerySet(models.QuerySet):
         """
         adapt, now = connection.ops.adapt_datetimefield_value, timezone.now()
         old = now - IdempotentRequest.KEPT
-        values = [caller, key, fingerprint, adapt(now), adapt(old), adapt(now)]
-        with connection.cursor() as cursor:
-            if settings.IS_SQLITE:  # It has waited already, for its one writer.
-                cursor.execute(BEGIN, values)
-            else:  # In one round trip.
-                limit = f"SET LOCAL lock_timeout = '{settings.DATABASE_WAIT}s'; "
-                cursor.execute(limit + BEGIN, values)
-                cursor.nextset()
+        limit = [] if settings.IS_SQLITE else [f"{settings.DATABASE_WAIT}s"]
+        values = [caller, key, fingerprint, adapt(now), *limit, adapt(old), adapt(now)]
+        with by_hand.cursor() as cursor:
+            cursor.execute(BEGIN, values)
             row = cursor.fetchone()
         return row and row[0]
 
-    def answer(self, pk: int, status: int, body: Any, headers: dict[str, str]) -> None:
-        """Note what was answered, in the transaction that began the row."""
-        with connection.cursor() as cursor:
-            cursor.execute(ANSWER, [status, json.dumps(body), json.dumps(headers), pk])
+    def answer(self, pk: int, status: int, body: str, headers: dict[str, str]) -> None:
+        """Note what was answered, its body as JSON, in the transaction that began the row."""
+        with by_hand.cursor() as cursor:
+            cursor.execute(ANSWER, [status, body, json.dumps(headers), pk])
 
 
 class IdempotentRequest(models.Model):

@@ -232,6 +232,11 @@ class TestShape:
         assert_problem(response, status)
         assert ApiKey.objects.count() == 1
 
+    def test_a_body_that_does_not_tell_its_length(self, ask):
+        chunked = {"HTTP_TRANSFER_ENCODING": "chunked", "CONTENT_LENGTH": ""}
+        problem = assert_problem(ask("post", "/api-keys", {"name": "CRM"}, **chunked), 411)
+        assert "Content-Length" in problem["detail"]
+
     def test_a_body_that_is_too_large(self, ask, settings):
         settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
         assert_problem(ask("post", "/api-keys", {"name": "x" * 100}), 413)
@@ -343,7 +348,7 @@ class TestLimits:
     def test_a_storage_that_cannot_count_refuses_nobody(self, ask, monkeypatch, caplog):
         tried = []
 
-        def broken(key):
+        def broken(key, amount):
             tried.append(key)
             raise OSError("disk full")
 
@@ -352,6 +357,18 @@ class TestLimits:
         assert [ask("get", "/accounts").status_code for _ in range(4)] == [200] * 4
         assert "not counted" in caplog.text
         assert len(tried) == 1
+
+    def test_the_storage_is_asked_once_for_a_hundredth_of_the_limit(self, ask, settings):
+        settings.API_RATE_LIMIT = 300
+        left = [ask("get", "/accounts").headers["RateLimit"] for _ in range(4)]
+        assert left == [f'"requests";r={300 - used};t=43' for used in (1, 2, 3, 4)]
+        counted = rate_limits.HUEY.storage.sql("select value from counter", results=True)
+        assert counted == [(6,)]
+
+    def test_what_another_process_has_taken_counts(self, ask, settings, user):
+        settings.API_RATE_LIMIT = 300
+        rate_limits.HUEY.storage.incr(f"api:user:{user.pk}:{1_800_000_017 // 60}", 298)
+        assert [ask("get", "/accounts").status_code for _ in range(3)] == [200, 200, 429]
 
     def test_old_counters_do_not_pile_up(self, ask, monkeypatch):
         for minute in range(5):

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.running_site import RunningSite
-from tests.waiting import eventually
+from tests.waiting import A_WHILE, eventually
 
 from .bodies import body
 from .measuring import Figures, Table, interleave, waits
@@ -31,7 +31,7 @@ def run(pages: int = 200, seconds: float = 18, rounds: int = 3) -> list[Table]:
         site.connect()
         ((account,),) = site.rows("SELECT instagram_account_id FROM accounts")
         site.post_webhook(body(account, [str(9000 + n) for n in range(CUSTOMERS)]))
-        eventually(lambda: site.rows("SELECT COUNT(*) FROM messages") == [(CUSTOMERS,)], 60)
+        eventually(lambda: site.rows("SELECT COUNT(*) FROM messages") == [(CUSTOMERS,)], A_WHILE)
         inbox = site.get("/").text
         time.sleep(2)  # Names are asked for; nothing is new once they failed.
         change = re.search(r'data-change="([^"]+)"', site.get("/").text)[1]

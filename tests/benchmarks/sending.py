@@ -15,7 +15,7 @@ from pathlib import Path
 import requests
 
 from tests.running_site import APP_SECRETS, RunningSite
-from tests.waiting import eventually
+from tests.waiting import A_WHILE, eventually
 
 from .measuring import Figures, Table
 
@@ -36,6 +36,14 @@ Message.objects.bulk_create(
     for n in range({each}) for c in conversations
 )
 """
+
+THE_REST = (
+    "SELECT 1 FROM webhook_events WHERE state = 'pending' LIMIT 1",
+    "SELECT 1 FROM conversations WHERE person_told_at IS NULL LIMIT 1",
+    "SELECT 1 FROM history_syncs WHERE due_at IS NOT NULL LIMIT 1",
+    "SELECT 1 FROM missing_messages WHERE due_at IS NOT NULL LIMIT 1",
+)
+"""What a worker does beside sending, after accounts were connected and customers have written."""
 
 
 def run(
@@ -80,11 +88,13 @@ def _open(site: RunningSite, shops: list[str], people: list[str]) -> None:
             site.control("say", account=shop, customer=person, text="Hello")
     opened = len(people) + (len(shops) - 1) * len(people[:10])
     query = "SELECT COUNT(*) FROM conversations WHERE last_inbound_at IS NOT NULL"
-    eventually(lambda: site.rows(query) == [(opened,)], 60)
+    eventually(lambda: site.rows(query) == [(opened,)], A_WHILE)
+    _wait_for_the_rest(site)
 
 
 def _drained(site: RunningSite, shops: list[str], each: int) -> tuple[Figures, list[float]]:
     """What a worker does with a full outbox: of all accounts together, and the rate of each."""
+    _catch_up(site)
     since = site.control("sent", method="GET")["number"]
     site.manage("shell", "-c", QUEUE.format(shops=shops, each=each))
     ((waiting,),) = site.rows("SELECT COUNT(*) FROM messages WHERE status = 'queued'")
@@ -114,6 +124,20 @@ def _drained(site: RunningSite, shops: list[str], each: int) -> tuple[Figures, l
     if len(shops) > 1:
         figures["all per second"] = figures.pop("per second")
     return figures, [_rate(moments) for moments in by_account.values()]
+
+
+def _catch_up(site: RunningSite) -> None:
+    """The echoes of what was sent before are read: they are no part of what comes now."""
+    site.start_worker()
+    try:
+        _wait_for_the_rest(site)
+    finally:
+        site.kill(site.worker, signal.SIGTERM)
+
+
+def _wait_for_the_rest(site: RunningSite) -> None:
+    """Until webhooks are read, customers known by name, and what was said before as well."""
+    eventually(lambda: not any(site.rows(query) for query in THE_REST), 600)
 
 
 def _rate(moments: list[int]) -> float:

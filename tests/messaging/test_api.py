@@ -249,6 +249,12 @@ class TestStatus:
         assert shown["error"]["code"].startswith("10")
         assert "24-hour window" in shown["error"]["message"]
 
+    def test_an_error_that_is_not_instagrams_has_no_code(self, ask, open_conversation):
+        message = outbox.queue_reply(open_conversation, "Yes")
+        Message.objects.update(status="unconfirmed", error="No answer came.", due_at=None)
+        error = ask("get", f"/messages/{message.public_id}/status").json()["error"]
+        assert error == {"code": None, "message": "No answer came."}
+
     @pytest.mark.parametrize(("arrived", "status"), [(True, "sent"), (False, "failed")])
     def test_a_person_settles_what_is_unconfirmed(
         self, ask, open_conversation, user, arrived, status

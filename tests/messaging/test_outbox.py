@@ -1,16 +1,18 @@
 """What is checked before an answer is written down, and what a refusal leaves behind: nothing."""
 
+import tracemalloc
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.utils import timezone
 
 from accounts.models import Account
 from messaging import media, outbox
-from messaging.models import Attachment, FileToDelete, Message
+from messaging.models import Attachment, Conversation, FileToDelete, Message
 from messaging.uploads import MB
 from tests.conftest import work
 
@@ -280,3 +282,54 @@ class TestOneFormTwice:
         for one in (conversation, other):
             outbox.queue_reply(one, "Yes", submission=submission)
         assert Message.objects.count() == 2
+
+
+def test_an_answer_moves_no_conversation_back_when_our_clock_is_slow(open_conversation):
+    ahead = timezone.now() + timedelta(minutes=3)  # By Instagram's clock.
+    Conversation.objects.update(last_message_at=ahead, last_inbound_at=ahead)
+    outbox.queue_reply(open_conversation, "Yes")
+    assert Conversation.objects.get().last_message_at == ahead
+
+
+def test_who_has_read_less_makes_nothing_unread_again(open_conversation):
+    Conversation.objects.update(change=5, last_inbound_change=5, read_change=0)
+    one, other = Conversation.objects.get(), Conversation.objects.get()
+    one.mark_read()
+    other.mark_read(up_to=3)
+    assert not Conversation.objects.get().is_unread
+
+
+def test_a_file_that_is_gone_before_its_message_is_written_is_refused(open_conversation):
+    with outbox.keep([upload(files.PNG)]) as kept:
+        FileToDelete.objects.update(due_at=timezone.now())  # It took longer than marks last.
+        media.delete_files.run()
+        with pytest.raises(outbox.ReplyRefused, match="Send it once more"):
+            outbox.queue_kept(open_conversation, kept)
+    assert not Message.objects.exists()
+
+
+def test_files_that_lie_on_disk_are_not_read_into_memory(open_conversation):
+    def large(n):
+        file = TemporaryUploadedFile(f"{n}.png", "image/png", 0, None)
+        file.write(files.PNG + bytes(4 * MB))
+        file.size = file.tell()
+        return file
+
+    uploads = [large(n) for n in range(5)]
+    tracemalloc.start()
+    with outbox.keep(uploads):
+        _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    for file in uploads:
+        file.close()
+    assert most < 4 * MB
+
+
+def test_what_is_written_into_one_answer_is_in_no_other(conversation):
+    one, other = (outbox.queue_reply(conversation, text) for text in ("One", "Other"))
+    one.context["story"] = one.reactions["1784"] = {"emoji": "❤️"}
+    assert (other.context, other.reactions) == ({}, {})
+    one.save()
+    later = outbox.queue_reply(conversation, "Later")
+    later.refresh_from_db()
+    assert (later.context, later.reactions) == ({}, {})

@@ -1,4 +1,5 @@
 import itertools
+from contextlib import suppress
 from datetime import timedelta
 from uuid import uuid4
 
@@ -612,7 +613,7 @@ def test_an_answer_that_comes_after_the_turn_is_written_down_without_being_asked
     sending.send.run()
     message.refresh_from_db()
     assert message.status == Status.SENDING
-    eventually(lambda: Message.objects.get(pk=message.pk).status == Status.SENT, 10)
+    eventually(lambda: _status_now(message) == Status.SENT, 10)
 
 
 def test_the_end_of_an_accounts_pause_is_known_before_the_sweep(open_conversation, connected):
@@ -639,3 +640,16 @@ def test_nothing_of_a_taken_back_answer_stays_not_even_what_it_offered_to_tap(
     message.refresh_from_db()
     assert message.unsent_at
     assert (message.text, message.quick_replies) == ("", [])
+
+
+def _status_now(message):
+    """None while somebody writes: in memory a reader does not wait for that."""
+    with suppress(OperationalError):
+        return Message.objects.values_list("status", flat=True).get(pk=message.pk)
+
+
+def test_a_thread_that_takes_the_place_of_a_dead_one_goes_on():
+    queues.end_soon()
+    assert all(drain.is_ending for drain in queues.Drain.all)
+    queues.go_on()
+    assert not any(drain.is_ending for drain in queues.Drain.all)
