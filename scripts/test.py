@@ -54,6 +54,8 @@ def _steps(python: str, install_browser: bool, for_pytest: list[str]) -> Iterato
     everything = dict(os.environ) | {"ENV_FILE": ""}
     on_postgres = everything.pop("TEST_DATABASE_URL", "")
     everything.pop("DATABASE_URL", None)
+    # Programs are started hundreds of times; without bytecode each would compile all of ours anew.
+    everything.pop("PYTHONDONTWRITEBYTECODE", None)
     production = _production()
     manage = [python, "manage.py"]
 

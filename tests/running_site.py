@@ -18,13 +18,15 @@ import requests
 
 from instamsg.sandbox.server import Sandbox
 
+from . import migrated
 from .environment import child_environment
 from .instagram import CONTROL_TOKEN, Instagram
-from .waiting import eventually, free_port
+from .waiting import A_WHILE, eventually, free_port
 
 SECRET = "9fQm2vXr7LkT4wZp1sYc8bNd6hGj3aRe"
 APP_SECRETS = "sandbox-secret-one,sandbox-secret-two"
 PASSWORD = "correct horse 41"
+USER = ("mara", PASSWORD)
 ROOT = Path(__file__).parent.parent
 MANAGE = [sys.executable, "manage.py"]
 
@@ -69,9 +71,6 @@ class RunningSite:
 
     def __enter__(self) -> "RunningSite":
         self.sandbox.start()
-        self.manage("migrate")
-        self.manage("createsuperuser", "--noinput", "--username=mara", "--email=mara@shop.example",
-                    DJANGO_SUPERUSER_PASSWORD=PASSWORD)  # fmt: skip
         self.start_web()
         self.start_worker()
         return self
@@ -91,7 +90,7 @@ class RunningSite:
             cwd=self.code,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=A_WHILE,
         )
         assert result.returncode == 0, result.stderr
         return result.stdout
@@ -198,16 +197,9 @@ class RunningSite:
 
 
 def _fresh_database(folder: Path) -> tuple[str, Callable[[], None]]:
-    """A database of the kind that the tests run on, and how to be rid of it."""
-    server = os.environ.get("DATABASE_URL", "")
-    if not server.startswith(("postgres://", "postgresql://")):
-        return f"sqlite:///{folder / 'site.db'}", lambda: None
+    """A database of the kind that the tests run on, with its user, and how to be rid of it."""
+    if not os.environ.get("DATABASE_URL", "").startswith(("postgres://", "postgresql://")):
+        return migrated.sqlite(folder / "site.db", user=USER), lambda: None
     name = f"instamsg_site_{os.getpid()}_{time.monotonic_ns()}"
-    base = server.rsplit("/", 1)[0]
-
-    def administer(sql: str) -> None:
-        with psycopg.connect(server, autocommit=True) as database:
-            database.execute(sql)
-
-    administer(f"CREATE DATABASE {name}")
-    return f"{base}/{name}", lambda: administer(f"DROP DATABASE {name} WITH (FORCE)")
+    url = migrated.postgresql(name, user=USER)
+    return url, lambda: migrated.administer(f"DROP DATABASE {name} WITH (FORCE)")

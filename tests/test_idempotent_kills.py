@@ -9,18 +9,17 @@ from pathlib import Path
 import pytest
 
 from .environment import child_environment
-from .rotation.databases import IS_POSTGRES, PostgreSQL, SQLite
+from .rotation.databases import with_tables
 
 pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parent.parent
 REQUEST = """
-import os, signal, sys, time
+import json, os, signal, sys, time
 import django
 django.setup()
 from django.test import RequestFactory
-from ninja import Status
-from accounts import idempotency
+from accounts import api_bodies, idempotency
 from accounts.models import User
 
 user, _ = User.objects.get_or_create(username="mara")
@@ -36,18 +35,17 @@ def work():
     made = User.objects.create(username=f"made-{User.objects.count()}")
     kill("during")
     time.sleep(sys.argv[1] == "slowly")
-    return Status(201, {"made": made.username})
+    return api_bodies.answer(201, {"made": made.username})
 
 answer = idempotency.once(request, work)
 kill("after")
-print(answer.value["made"])
+print(json.loads(answer.content)["made"])
 """
 
 
 @pytest.fixture
 def database(tmp_path):
-    database = PostgreSQL() if IS_POSTGRES else SQLite(tmp_path / "site.db")
-    run(database, "manage.py", "migrate", "-v0")
+    database = with_tables(tmp_path / "site.db")
     yield database
     database.remove()
 

@@ -20,7 +20,7 @@ import pytest
 import requests
 
 from .running_site import APP_SECRETS, PASSWORD, ROOT, SECRET, RunningSite
-from .waiting import eventually, free_port
+from .waiting import A_WHILE, eventually, free_port
 
 pytestmark = [
     pytest.mark.processes,
@@ -84,6 +84,8 @@ class Load:
         ((self.account_id, self.thread),) = self.site.rows(
             f"SELECT account_id, id FROM conversations WHERE igsid = '{self.igsid}'"
         )
+        login = {"username": "mara", "password": PASSWORD}
+        self.key = self.ask("POST", "/api/v1/auth/token", json=login).json()["api_key"]
         self.is_over = threading.Event()
         work = [self._deliver, self._deliver, self._read, self._answer]
         self.threads = [threading.Thread(target=one, args=(n,)) for n, one in enumerate(work)]
@@ -99,11 +101,11 @@ class Load:
     def ask(self, how: str, path: str, session=requests, **more) -> requests.Response:
         """Whoever is there answers. One that is not, or is cut off, is passed over: all that is
         asked here may be asked again."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + A_WHILE
         while time.monotonic() < end:
             with suppress(requests.ConnectionError):
                 url = f"http://127.0.0.1:{next(self.ports)}{path}"
-                answer = session.request(how, url, timeout=10, allow_redirects=False, **more)
+                answer = session.request(how, url, timeout=A_WHILE, allow_redirects=False, **more)
                 self.statuses[answer.status_code] += 1
                 return answer
         raise AssertionError("nobody answers")
@@ -135,14 +137,12 @@ class Load:
             self.site.browser.cookies.update(browser.cookies)
 
     def _answer(self, number: int) -> None:
-        login = {"username": "mara", "password": PASSWORD}
-        key = self.ask("POST", "/api/v1/auth/token", json=login).json()["api_key"]
         for n in itertools.count():
             if self.is_over.is_set():
                 return
             text = f"answer-{id(self)}-{n}"
             body = {"account_id": self.account_id, "recipient_id": self.igsid, "message": text}
-            headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": text}
+            headers = {"Authorization": f"Bearer {self.key}", "Idempotency-Key": text}
             answer = self.ask("POST", "/api/v1/messages/send", json=body, headers=headers)
             assert answer.status_code == 202, answer.text
             self.answered.append(text)
@@ -172,6 +172,7 @@ def nobody_noticed(site: RunningSite, load: Load) -> None:
     print(f"{len(load.taken)} webhooks, {len(load.answered)} answers, {load.statuses}")  # noqa: T201
     assert not [status for status in load.statuses if status >= 500], load.statuses
     assert not load.logged_out
+    assert "refused to gracefully stop" not in site.log  # As granian says of what it had to kill.
     assert len(load.taken) > 50
     assert len(load.answered) > 20
 

@@ -38,7 +38,7 @@ from crypto.models import ROTATE_EVERY, Secret, SecurityEvent
 from crypto.verdict import State
 
 from .crypto.secrets_of_a_shop import NEW, OLD, OTHER, fingerprint, overwrite, store
-from .waiting import eventually, free_port
+from .waiting import A_WHILE, eventually, free_port
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "session-secret.md").read_text()
@@ -285,7 +285,7 @@ class Installation:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=A_WHILE,
         )
         return done.returncode, done.stdout
 

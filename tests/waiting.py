@@ -4,6 +4,12 @@ import socket
 import time
 from collections.abc import Callable
 
+A_WHILE = 120
+"""Seconds after which what a test waits for hangs, however slow and busy the machine is."""
+
+LESS_THAN_A_SWEEP = 50
+"""Seconds in which workers do what they were asked to, before they look by themselves."""
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -11,7 +17,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def eventually(holds: Callable[[], object], seconds: float = 30):
+def eventually(holds: Callable[[], object], seconds: float = LESS_THAN_A_SWEEP):
     """The first true value of `holds`, asked until then; fails when none comes in time."""
     end = time.monotonic() + seconds
     while not (value := holds()):

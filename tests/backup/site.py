@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from tests.rotation.databases import IS_POSTGRES, PostgreSQL, SQLite
+from tests.rotation.databases import IS_POSTGRES, PostgreSQL, SQLite, with_tables
 from tests.rotation.installation import OLD, Installation
 from tests.rotation.processes import Done
 
@@ -18,7 +18,7 @@ class Site(Installation):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.media, self.size, self.hosts = folder, folder / "media", size, {}
         self.backups = folder / "backups"
-        self.database = PostgreSQL() if IS_POSTGRES else SQLite(folder / "site.db")
+        self.database = _empty(folder) if size is None else with_tables(folder / "site.db")
         self.more = {"MEDIA_ROOT": str(self.media), "BACKUP_PASSPHRASE": None}
         if size is not None:
             done = self.run(acts.fill, size, ring=RING)
@@ -48,3 +48,7 @@ class Site(Installation):
         if isinstance(self.database, SQLite) and not self.database.path.exists():
             return not self.files()
         return not self.database.tables() and not self.files()
+
+
+def _empty(folder: Path) -> SQLite | PostgreSQL:
+    return PostgreSQL() if IS_POSTGRES else SQLite(folder / "site.db")

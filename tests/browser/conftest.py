@@ -43,7 +43,7 @@ def open_page(chromium, live_server, client):
     def open_page(path="/", *, user=None, **options):
         context = chromium.new_context(base_url=live_server.url, **options)
         contexts.append(context)
-        context.set_default_timeout(5000)
+        context.set_default_timeout(15_000)  # Milliseconds; machines may be busy.
         if user:
             client.force_login(user)
             cookie = {"name": "sessionid", "value": client.cookies["sessionid"].value}

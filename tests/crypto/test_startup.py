@@ -9,6 +9,8 @@ from cryptography.fernet import Fernet
 from crypto.secrets import KNOWN_BAD
 from tests.environment import child_environment
 
+from ..waiting import A_WHILE
+
 GOOD = "9fQm2vXr7LkT4wZp1sYc8bNd6hGj3aRe"
 PRODUCTION = {
     "ENVIRONMENT": "production",
@@ -33,7 +35,7 @@ def run(command, tmp_path, **environment):
         command,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=A_WHILE,
         env=child_environment(
             DATABASE_URL=f"sqlite:///{tmp_path / 'site.db'}",
             TASK_QUEUE_URL=f"sqlite:///{tmp_path / 'queue.db'}",

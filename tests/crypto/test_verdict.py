@@ -20,6 +20,7 @@ from crypto.rotation import rotate
 from crypto.verdict import State
 from tests.environment import child_environment
 
+from ..waiting import A_WHILE
 from .secrets_of_a_shop import (
     NEW,
     OLD,
@@ -178,7 +179,7 @@ def test_a_database_out_of_reach_is_never_called_a_wrong_secret(database):
         env=child_environment(DATABASE_URL=database),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=A_WHILE,
     )
     assert result.stdout.strip() == State.UNREACHABLE, result.stderr
     assert "The database cannot be asked" in result.stderr

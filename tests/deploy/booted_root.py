@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ..scripts.starting import descendants
-from ..waiting import eventually
+from ..waiting import A_WHILE, eventually
 from .bare_root import PATH, BareRoot
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -90,7 +90,7 @@ class BootedRoot(BareRoot):
         whole = ("sh", "-ec", f'{join} exec unshare {apart} sh -ec "$0"', script)
         self.machine = subprocess.Popen(whole, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            eventually(lambda: self.machine.poll() is not None or self._runs(), 60)
+            eventually(lambda: self.machine.poll() is not None or self._runs(), A_WHILE)
             assert self.machine.poll() is None
         except AssertionError:
             self.__exit__()

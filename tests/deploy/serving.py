@@ -9,7 +9,7 @@ from pathlib import Path
 import requests
 
 from ..scripts.starting import copy_of_the_project
-from ..waiting import eventually, free_port
+from ..waiting import A_WHILE, eventually, free_port
 
 
 class Server:
@@ -57,7 +57,7 @@ class Server:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=A_WHILE,
         )
         assert not succeeds or done.returncode == 0, done.stderr
         return done

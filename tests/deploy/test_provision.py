@@ -16,7 +16,7 @@ from contextlib import closing
 
 import pytest
 
-from ..waiting import eventually
+from ..waiting import A_WHILE, eventually
 from .bare_root import BareRoot
 from .machine import APP_SECRET, DATABASE, SETTINGS, WEB, WORKER, Machine, only_when_asked
 
@@ -27,7 +27,7 @@ class BareMachine(Machine, BareRoot):
     def start_both(self) -> None:
         self.start(WEB)
         self.start(WORKER)
-        eventually(self.answers, 60)
+        eventually(self.answers, A_WHILE)
 
     def stop_both(self) -> None:
         """In the order that systemd keeps."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from ..waiting import eventually, free_port
+from ..waiting import A_WHILE, eventually, free_port
 from .serving import Server
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -59,7 +59,7 @@ class Proxy:
             headers=headers,
             verify=False,
             allow_redirects=False,
-            timeout=20,
+            timeout=A_WHILE,
             **more,
         )
 

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from ..waiting import eventually
+from ..waiting import A_WHILE, eventually
 from .booted_root import BootedRoot
 from .machine import DATABASE, WEB, WORKER, Machine, only_when_asked
 
@@ -19,7 +19,7 @@ class BootedMachine(Machine, BootedRoot):
         return self.run("systemctl", "is-active", WEB, WORKER).stdout.split()
 
     def until_both_run(self) -> None:
-        eventually(lambda: self.states() == ["active", "active"] and self.answers(), 60)
+        eventually(lambda: self.states() == ["active", "active"] and self.answers(), A_WHILE)
 
     def process(self, unit: str) -> str:
         return self.run("systemctl", "show", "--property=MainPID", "--value", unit).stdout.strip()

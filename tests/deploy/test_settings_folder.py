@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ..waiting import A_WHILE
+
 PROVISION = Path(__file__).resolve().parents[2] / "scripts" / "linux" / "provision.sh"
 
 pytestmark = pytest.mark.skipif(
@@ -33,7 +35,7 @@ def run(settings: Path, commands: str) -> subprocess.CompletedProcess:
     text = PROVISION.read_text().replace("SETTINGS=/etc/$NAME/env", f"SETTINGS={settings}")
     script = settings.parents[1] / "provision.sh"
     script.write_text(text.removesuffix('main "$@"\n') + commands)
-    return subprocess.run(["/bin/bash", script], capture_output=True, text=True, timeout=60)
+    return subprocess.run(["/bin/bash", script], capture_output=True, text=True, timeout=A_WHILE)
 
 
 COMPLETE = "url=https://dm.example.com app_id=1 complete_settings"

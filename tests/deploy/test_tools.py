@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ..waiting import A_WHILE
+
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
 WORST_EXPOSURE = 15
@@ -20,7 +22,7 @@ def tool(name: str) -> str:
 
 
 def run(*command: object, **changes: object) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, **changes)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=A_WHILE, **changes)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

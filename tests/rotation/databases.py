@@ -10,11 +10,20 @@ from pathlib import Path
 
 import psycopg
 
+from tests import migrated
 from tests.waiting import eventually
 
 IS_POSTGRES = os.environ.get("DATABASE_URL", "").startswith("postgres")
 
 numbers = itertools.count()
+
+
+def with_tables(path: Path) -> "SQLite | PostgreSQL":
+    """One of the kind that the tests run on, already migrated; on SQLite, in the file `path`."""
+    if IS_POSTGRES:
+        return PostgreSQL(is_migrated=True)
+    migrated.sqlite(path)
+    return SQLite(path)
 
 
 class SQLite:
@@ -53,15 +62,13 @@ class SQLite:
 
 
 class PostgreSQL:
-    def __init__(self):
-        server = os.environ["DATABASE_URL"]
-        self.server, self.name = server, f"instamsg_rotation_{os.getpid()}_{next(numbers)}"
-        self.url = f"{server.rsplit('/', 1)[0]}/{self.name}"
-        self._administer(f"CREATE DATABASE {self.name}")
-
-    def _administer(self, sql: str) -> None:
-        with psycopg.connect(self.server, autocommit=True) as connection:
-            connection.execute(sql)
+    def __init__(self, *, is_migrated: bool = False):
+        self.name = f"instamsg_rotation_{os.getpid()}_{next(numbers)}"
+        self.url = migrated.address(self.name)
+        if is_migrated:
+            migrated.postgresql(self.name)
+        else:
+            migrated.administer(f"CREATE DATABASE {self.name}")
 
     def save(self) -> None:
         # Filling tables again is quicker than making a database from a template.
@@ -95,7 +102,7 @@ class PostgreSQL:
                     connection.execute(f"INSERT INTO {table} SELECT * FROM saved.{table}")
 
     def remove(self) -> None:
-        self._administer(f"DROP DATABASE {self.name} WITH (FORCE)")
+        migrated.administer(f"DROP DATABASE {self.name} WITH (FORCE)")
 
     @contextmanager
     def connected(self) -> Iterator[psycopg.Connection]:

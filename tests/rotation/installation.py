@@ -19,7 +19,7 @@ from tests.environment import child_environment
 
 from . import acts
 from .broken_way import breaking_at
-from .databases import IS_POSTGRES, PostgreSQL, SQLite
+from .databases import IS_POSTGRES, with_tables
 from .processes import Done, Host, Job
 
 OLD = "an-0lder-secret-of-this-installation-2024"
@@ -58,7 +58,7 @@ class Installation:
     def __init__(self, folder: Path, size: int, **environment: str):
         self.folder, self.size, self.hosts = folder, size, {}
         self.more = environment
-        self.database = PostgreSQL() if IS_POSTGRES else SQLite(folder / "site.db")
+        self.database = with_tables(folder / "site.db")
         self.fill()
         self.database.save()
 

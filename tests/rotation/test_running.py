@@ -11,7 +11,7 @@ import pytest
 
 from tests.running_site import MANAGE, RunningSite
 from tests.test_kills import expire_leases
-from tests.waiting import eventually
+from tests.waiting import A_WHILE, eventually
 
 from .installation import fingerprint, opens
 
@@ -63,7 +63,7 @@ def run(site: RunningSite, *command: str, ring: tuple[str, ...]) -> subprocess.C
         "SESSION_SECRET_FALLBACKS": ",".join(fallbacks),
     }
     return subprocess.run(
-        [*MANAGE, *command], env=environment, capture_output=True, text=True, timeout=60
+        [*MANAGE, *command], env=environment, capture_output=True, text=True, timeout=A_WHILE
     )
 
 

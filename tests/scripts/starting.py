@@ -11,7 +11,7 @@ import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ..waiting import eventually, free_port
+from ..waiting import A_WHILE, eventually, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_SOURCE = shutil.ignore_patterns(
@@ -57,7 +57,9 @@ class Start:
         return self.errors_path.read_text()
 
     def until_it_runs(self) -> "Start":
-        eventually(lambda: "InstaMsg runs." in self.output or self.process.poll() is not None, 30)
+        eventually(
+            lambda: "InstaMsg runs." in self.output or self.process.poll() is not None, A_WHILE
+        )
         assert self.process.poll() is None, self.errors
         self.pids = descendants(self.process.pid)
         return self
@@ -65,8 +67,8 @@ class Start:
     def child(self, words: str) -> int:
         return next(pid for pid in self.pids if words in command_line(pid))
 
-    def exit_code(self) -> int:
-        return self.process.wait(timeout=30)
+    def exit_code(self, seconds: float = 30) -> int:
+        return self.process.wait(seconds)
 
     def nothing_is_left(self) -> bool:
         return not any(map(is_running, [self.process.pid, *self.pids]))
@@ -79,7 +81,7 @@ def copy_of_the_project(folder: Path) -> Path:
 def run(project: Path, *options: str, **environment: str) -> subprocess.CompletedProcess:
     """start.py until its end; a start that should fail must not hang."""
     with Start(project, *options, **environment) as start:
-        code = start.exit_code()
+        code = start.exit_code(A_WHILE)
     return subprocess.CompletedProcess(start.process.args, code, start.output, start.errors)
 
 

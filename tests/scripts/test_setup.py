@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ..waiting import A_WHILE
 from .starting import copy_of_the_project, run, users_in
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +29,7 @@ def install(project: Path) -> subprocess.CompletedProcess:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=A_WHILE,
     )
 
 

@@ -96,7 +96,8 @@ def test_a_busy_port_is_one_sentence_before_anything_is_made(running, port, tmp_
 def test_a_second_start_changes_nothing(project, running, port, tmp_path):
     settings = (project / ".env").read_bytes()
     options = ("--no-sandbox", "--port", str(free_port()))
-    with Start(project, *options).until_it_runs() as again:
+    with Start(project, *options) as again:
+        again.until_it_runs()
         assert "password" not in again.output
         again.process.terminate()
         assert again.exit_code() == 0
@@ -108,7 +109,8 @@ def test_without_a_secret_development_is_warned_once(tmp_path):
     project = copy_of_the_project(tmp_path)
     (project / ".env").write_text("ENVIRONMENT=development\n")
     (project / ".env").chmod(0o600)
-    with Start(project, "--port", str(free_port())).until_it_runs() as start:
+    with Start(project, "--port", str(free_port())) as start:
+        start.until_it_runs()
         start.process.terminate()
         assert start.exit_code() == 0
     assert start.errors.count("CRITICAL SECURITY WARNING: No SESSION_SECRET configured") == 1

@@ -34,7 +34,8 @@ def running_again(tmp_path):
 def test_however_it_ends_nothing_is_left_and_the_database_file_is_whole(how, tmp_path):
     project = copy_of_the_project(tmp_path)
     port = neighbouring_free_ports()
-    with Start(project, "--port", str(port)).until_it_runs() as start:
+    with Start(project, "--port", str(port)) as start:
+        start.until_it_runs()
         os.kill(start.process.pid, getattr(signal, how))
         assert start.exit_code() == (-signal.SIGKILL if how == "SIGKILL" else 0)
         eventually(start.nothing_is_left, 30)
