@@ -71,8 +71,9 @@ def _shown(value: Any) -> str:
 class OnceAMinute(logging.Filter):
     """Lets a message that names nothing in particular through once in a minute.
 
-    Six threads of a worker ask the task queue twenty times a second each. With its storage out of
-    reach every answer is an error with a traceback, and a night of that would fill the disk.
+    Six threads of a worker ask the task queue twenty times a second each, and a web process gives
+    as many hints. With its storage out of reach every answer is an error with a traceback, and a
+    night of that would fill the disk.
     """
 
     def __init__(self):
@@ -138,8 +139,8 @@ def configuration(*, level: str, style: str, secrets: Iterable[str | None]) -> d
             # The worker gives this one a handler of its own, unless it has one.
             "huey": {"handlers": ["console"], "level": quiet, "propagate": False},
             **{
-                f"huey.consumer.{name}": {"filters": ["once_a_minute"]}
-                for name in ("Worker", "Scheduler")
+                name: {"filters": ["once_a_minute"]}
+                for name in ("huey.consumer.Worker", "huey.consumer.Scheduler", "messaging.queues")
             },
             "axes": {"level": quiet},
             # Each try to connect; the error that comes of it is told anyway.

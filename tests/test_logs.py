@@ -155,6 +155,6 @@ def test_a_worker_whose_queue_is_away_says_so_once_a_minute(log, monkeypatch):
     ]
 
 
-def test_the_loggers_of_the_worker_repeat_nothing():
-    for name in ("huey.consumer.Worker", "huey.consumer.Scheduler"):
+def test_the_loggers_of_those_who_ask_the_queue_repeat_nothing():
+    for name in ("huey.consumer.Worker", "huey.consumer.Scheduler", "messaging.queues"):
         assert any(isinstance(one, logs.OnceAMinute) for one in logging.getLogger(name).filters)
