@@ -60,7 +60,7 @@ class Heartbeat:
 
     def stop(self) -> None:
         with suppress(DatabaseError):
-            if self.row:
+            if self.row and self.row.pk:  # Else no beat was written.
                 self.row.delete()
 
     def _write(self, found: verdict.Verdict) -> None:

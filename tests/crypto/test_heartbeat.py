@@ -5,6 +5,7 @@ import socket
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from crypto import heartbeat, startup, verdict
@@ -38,6 +39,20 @@ def test_it_is_one_row_however_often_it_beats_and_gone_when_it_stops():
     for _ in range(3):
         beating.beat()
     assert Process.objects.count() == 1
+    beating.stop()
+    assert not Process.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_that_could_not_write_itself_down_stops_in_silence():
+    def refuse_new_rows(execute, sql, *args):
+        if sql.startswith("INSERT"):
+            raise OperationalError("database is locked")
+        return execute(sql, *args)
+
+    beating = Heartbeat("web")
+    with connection.execute_wrapper(refuse_new_rows):
+        beating.beat()
     beating.stop()
     assert not Process.objects.exists()
 
