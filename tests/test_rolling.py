@@ -172,7 +172,6 @@ def nobody_noticed(site: RunningSite, load: Load) -> None:
     print(f"{len(load.taken)} webhooks, {len(load.answered)} answers, {load.statuses}")  # noqa: T201
     assert not [status for status in load.statuses if status >= 500], load.statuses
     assert not load.logged_out
-    assert "refused to gracefully stop" not in site.log  # As granian says of what it had to kill.
     assert len(load.taken) > 50
     assert len(load.answered) > 20
 
