@@ -9,8 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -194,6 +194,17 @@ class RunningSite:
                 database.close()
         with psycopg.connect(self.database_url) as database:
             return database.execute(query).fetchall()
+
+
+@contextmanager
+def of_several_hosts() -> Iterator[None]:
+    """One at a time of those who test with many processes on one PostgreSQL.
+
+    A server takes 100 clients unless told otherwise, each such site 30, and four tests run at once.
+    """
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as server:
+        server.execute("SELECT pg_advisory_lock(100)")
+        yield  # The lock ends with the connection.
 
 
 def _fresh_database(folder: Path) -> tuple[str, Callable[[], None]]:

@@ -19,7 +19,7 @@ from contextlib import suppress
 import pytest
 import requests
 
-from .running_site import APP_SECRETS, PASSWORD, ROOT, SECRET, RunningSite
+from .running_site import APP_SECRETS, PASSWORD, ROOT, SECRET, RunningSite, of_several_hosts
 from .waiting import A_WHILE, eventually, free_port
 
 pytestmark = [
@@ -154,7 +154,7 @@ class Load:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    with RunningSite(tmp_path_factory.mktemp("rolling")) as site:
+    with of_several_hosts(), RunningSite(tmp_path_factory.mktemp("rolling")) as site:
         site.log_in()
         site.connect()
         site.say("Hello")

@@ -14,7 +14,7 @@ import pytest
 import redis
 import requests
 
-from .running_site import APP_SECRETS, RunningSite
+from .running_site import APP_SECRETS, RunningSite, of_several_hosts
 from .waiting import eventually, free_port
 
 REDIS = "redis://127.0.0.1:6379/9"
@@ -39,7 +39,7 @@ def site(request, tmp_path):
             environment["TASK_QUEUE_URL"] = REDIS
         if not environment:
             pytest.skip("no Redis on 127.0.0.1:6379")
-    with RunningSite(tmp_path, **environment) as site:
+    with of_several_hosts(), RunningSite(tmp_path, **environment) as site:
         site.log_in()
         site.connect()
         yield site
