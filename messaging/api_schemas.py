@@ -3,6 +3,7 @@
 Ids of Instagram are strings: they exceed what JSON's numbers hold.
 """
 
+import re
 from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -10,7 +11,8 @@ from typing import Annotated, Any, Literal
 from django.conf import settings
 from django.urls import reverse
 from ninja import Field, Schema
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from accounts.api_bodies import Input, Text
 
@@ -36,8 +38,16 @@ def _within_our_times(moment: datetime) -> datetime:
     return min(max(moment, datetime(2000, 1, 1, tzinfo=UTC)), datetime(2100, 1, 1, tzinfo=UTC))
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_within_our_times)]
-"""A moment that a request names."""
+def _no_number(value: Any) -> Any:
+    """Pydantic takes one for the seconds since 1970, or the milliseconds when it is large."""
+    if isinstance(value, str) and re.match(r"\d{4}-", value):
+        return value
+    text = "Give date, time and offset, such as 2026-03-01T09:30:00Z."
+    raise PydanticCustomError("moment", text)
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_no_number), AfterValidator(_within_our_times)]
+"""A moment that a request names, as RFC 3339 writes it."""
 
 
 class QuickReply(Input):

@@ -90,7 +90,7 @@ class TestConversations:
     @pytest.mark.parametrize(
         "wanted",
         ["active_since=2026-01-01T00:00:00", "active_since=1e300", "active_since=x",
-         "unread=perhaps", "cursor=x", "limit=0"],
+         "active_since=1767225600", "active_since=2026", "unread=perhaps", "cursor=x", "limit=0"],
     )  # fmt: skip
     def test_filters_that_make_no_sense_are_refused(self, ask, wanted):
         assert_problem(ask("get", f"/conversations?{wanted}"), 422)
