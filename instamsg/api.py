@@ -98,7 +98,8 @@ def _usual(operation: dict[str, Any], path: str) -> list[Kind]:
     if "security" in operation:
         kinds += [problems.UNAUTHENTICATED, problems.FORBIDDEN, problems.TOO_MANY_REQUESTS]
     if "{" in path:
-        kinds.append(problems.NOT_FOUND)
+        # What stands for a name may be a path of its own, for other methods.
+        kinds += [problems.NOT_FOUND, problems.METHOD_NOT_ALLOWED]
     if "requestBody" in operation:
         kinds += [problems.LENGTH_REQUIRED, problems.TOO_LARGE, problems.UNSUPPORTED_TYPE]
     if operation["parameters"] or "requestBody" in operation:
@@ -119,6 +120,7 @@ def _example(kind: Kind, path: str) -> dict[str, Any]:
 def _headers(status: int) -> dict[str, Any]:
     names = {
         HTTPStatus.UNAUTHORIZED: ["WWW-Authenticate"],
+        HTTPStatus.METHOD_NOT_ALLOWED: ["Allow"],
         HTTPStatus.TOO_MANY_REQUESTS: ["Retry-After", "RateLimit", "RateLimit-Policy"],
         HTTPStatus.SERVICE_UNAVAILABLE: ["Retry-After"],
     }.get(status, [])

@@ -1,6 +1,7 @@
 """The API's manners and its accounts: who is let in, what a refusal looks like."""
 
 import json
+import re
 import time
 from datetime import timedelta
 
@@ -584,6 +585,18 @@ class TestDocument:
                     assert {"401", "403", "429"} <= operation["responses"].keys()
                     assert operation["x-scope"] in Scope.values
                     assert f"`{operation['x-scope']}`" in operation["description"]
+
+    def test_it_names_the_refusal_of_a_name_that_is_a_path_of_its_own(self, ask, document):
+        found = set()
+        for template, methods in document["paths"].items():
+            names = re.compile(re.sub(r"\{\w+\}", "[^/{}]+", template))
+            for path in filter(names.fullmatch, document["paths"].keys() - {template}):
+                for method in methods.keys() - document["paths"][path].keys():
+                    answer = ask(method, path.removeprefix(V1))
+                    assert_problem(answer, 405)
+                    assert "405" in methods[method]["responses"]
+                    found.add((method, path))
+        assert ("get", f"{V1}/messages/send") in found
 
     def test_only_what_proves_who_one_is_is_open_to_all(self, document):
         unproved = {
