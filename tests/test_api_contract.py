@@ -24,6 +24,10 @@ pytestmark = pytest.mark.django_db
 EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "12"))
 """For each operation and mode; more by hand."""
 
+ROUNDS = 10
+"""Of so many examples each, in one of which an operation does what it is asked: in a single one all
+may be of what no schema tells."""
+
 NO_SCHEMA_TELLS = {
     "send_message": "how many bytes a text has, nor that there must be a text or a file",
     "react_to_message": "what an emoji is",
@@ -100,15 +104,17 @@ def real(conversation):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("mode", GenerationMode)
 def test_every_operation_answers_as_it_declares(document, key, real, mode):
-    answered = {}
     for found in document.get_all_operations():
         operation = found.ok()
         name = operation.definition.raw["operationId"]
-        with transaction.atomic():
-            answered[name] = ask_at_random(operation, name, mode, key, real)
-            transaction.set_rollback(True)  # The next operation finds all that was there.
-    if mode is GenerationMode.POSITIVE:
-        assert {name for name, seen in answered.items() if min(seen) >= 400} <= NEVER_BY_CHANCE
+        does_it = mode is GenerationMode.POSITIVE and name not in NEVER_BY_CHANCE
+        for _ in range(ROUNDS if does_it else 1):
+            with transaction.atomic():
+                answered = ask_at_random(operation, name, mode, key, real)
+                transaction.set_rollback(True)  # The next operation finds all that was there.
+            if min(answered) < 400:
+                break
+        assert min(answered) < 400 or not does_it, f"{name} refuses all that its schema allows"
 
 
 def ask_at_random(operation, name, mode, key, real) -> set[int]:
