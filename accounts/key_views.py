@@ -29,12 +29,18 @@ def keys(request):
         else:
             return render(request, "accounts/api_key_made.html", {"key": key, "secret": secret})
     rows = ApiKey.objects.for_user(request.user).prefetch_related("accounts")
-    working = list(rows.working())
+    working, ending = list(rows.working()), set(rows.ending())
     ended = rows.exclude(pk__in=[key.pk for key in working])[:SHOWN]
     return render(
         request,
         "accounts/api_keys.html",
-        {"working": working, "ended": ended, "form": form, "submission": uuid4()},
+        {
+            "working": working,
+            "ending": ending,
+            "ended": ended,
+            "form": form,
+            "submission": uuid4(),
+        },
         status=422 if form.errors else 200,
     )
 

@@ -1,4 +1,6 @@
-"""Tells people of accounts whose token this site had to forget, or is going to; or that ends."""
+"""Tells people of accounts whose token this site had to forget, or is going to; or that ends. And
+of API keys that end.
+"""
 
 import logging
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 
-from .models import Account, Membership, Role, User
+from .models import Account, ApiKey, Membership, Role, User
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +24,8 @@ PATIENCE = 10
 """Seconds to wait for the mail server."""
 
 Unheard = Callable[[set[str]], None]
-"""Called, once the mails went out, with the accounts of which no mail did: the mail server was out
-of reach, and they may be told again. Not called when somebody heard of each."""
+"""Called, once the mails went out, with the ids of what no mail told: the mail server was out of
+reach, and it may be told again. Not called when somebody heard of each."""
 
 REASON = (
     "This site had to forget the permission that Instagram gave. Reconnect to answer again; what "
@@ -58,6 +60,16 @@ def tell_owners(
 ) -> int:
     """Tell the owners of something else about this account; `more` is for the template."""
     return _tell([pk], subject, template, more, unheard, role=Role.OWNER)
+
+
+def key_ends(key: ApiKey, unheard: Unheard) -> None:
+    """Tell its user that an API key ends soon, once it is committed."""
+    if not settings.EMAIL_IS_CONFIGURED or not key.user.email:
+        return
+    context = {"key": key, "url": settings.PUBLIC_BASE_URL + reverse("api_keys")}
+    text = render_to_string("accounts/key_email.txt", context)
+    message = EmailMessage(f"The API key “{key.name}” ends soon", text, to=[key.user.email])
+    transaction.on_commit(lambda: _send([_Mail(key.user, {str(key.pk)}, message)], unheard))
 
 
 def _tell(
@@ -100,7 +112,7 @@ def _tell(
 
 class _Mail(NamedTuple):
     user: User
-    accounts: set[str]
+    about: set[str]
     message: EmailMessage
 
 
@@ -113,10 +125,10 @@ def _send(mails: list[_Mail], unheard: Unheard | None) -> None:
                 _send_one(server, mail)
                 done += 1
     except Exception as exc:
-        logger.error("%d members could not be told by mail: %s", len(mails) - done, exc)
+        logger.error("%d users could not be told by mail: %s", len(mails) - done, exc)
     # One owner who heard of an account is enough: nobody is to get the same mail again and again.
-    heard = {pk for mail in mails[:done] for pk in mail.accounts}
-    left = {pk for mail in mails[done:] for pk in mail.accounts} - heard
+    heard = {pk for mail in mails[:done] for pk in mail.about}
+    left = {pk for mail in mails[done:] for pk in mail.about} - heard
     if left and unheard:
         unheard(left)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from django.db.models import QuerySet
 
-from accounts import idempotency, leftovers, token_alerts, token_watch
+from accounts import idempotency, key_alerts, leftovers, token_alerts, token_watch
 from crypto import census
 from crypto.fields import count_stored_values
 
@@ -45,6 +45,7 @@ JOBS = (
     *LEFTOVERS,
     Job("access tokens", "refreshed", token_watch.refresh_due, lambda: token_watch.due().count()),
     Job("owners of troubled accounts", "told", token_alerts.send, lambda: len(token_alerts.due())),
+    Job("users of ending API keys", "told", key_alerts.send, lambda: key_alerts.due().count()),
     Job("encrypted values", "tried", census.renew, count_stored_values),
 )
 

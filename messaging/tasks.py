@@ -3,7 +3,7 @@
 from huey import crontab
 from huey.contrib.djhuey import db_periodic_task
 
-from accounts import idempotency, rate_limits, token_alerts, token_watch
+from accounts import idempotency, key_alerts, rate_limits, token_alerts, token_watch
 from crypto import census
 
 from . import (
@@ -65,6 +65,15 @@ def watch_tokens() -> None:
     """
     token_watch.refresh_due()
     token_alerts.send()
+
+
+@db_periodic_task(crontab(minute="15"))
+def watch_keys() -> None:
+    """Tell of API keys that are in use and end soon.
+
+    Two workers may both do so: the key's row decides who tells.
+    """
+    key_alerts.send()
 
 
 @db_periodic_task(crontab(minute="5-59/10"))

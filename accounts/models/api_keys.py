@@ -4,13 +4,16 @@ from datetime import timedelta
 from typing import Self
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from .accounts import Account, User
 
 USED_EVERY = timedelta(minutes=1)
 """Last use is written down this often at most: most requests write nothing."""
+
+ENDS_SOON = timedelta(days=7)
+"""So long before a key ends, its user is told. Who made one for no longer knows it."""
 
 
 class Scope(models.TextChoices):
@@ -26,6 +29,11 @@ class ApiKeyQuerySet(models.QuerySet):
 
     def working(self) -> Self:
         return self.filter(revoked_at=None, expires_at__gt=timezone.now(), user__is_active=True)
+
+    def ending(self) -> Self:
+        """Those that work, and end soon."""
+        made_for_longer = self.working().filter(expires_at__gt=F("created_at") + ENDS_SOON)
+        return made_for_longer.filter(expires_at__lte=timezone.now() + ENDS_SOON)
 
 
 class ApiKey(models.Model):
@@ -55,6 +63,9 @@ class ApiKey(models.Model):
     expires_at = models.DateTimeField()
     last_used_at = models.DateTimeField(null=True, editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
+    end_told_at = models.DateTimeField(
+        null=True, editable=False, help_text="When its user was told that it ends soon."
+    )
 
     objects = ApiKeyQuerySet.as_manager()
 

@@ -246,7 +246,7 @@ class TestMailThatFails:
         monkeypatch.setattr(EmailBackend, "open", refuse)
         lose()
         assert Account.objects.get().access_token is None
-        assert "2 members could not be told by mail: Connection refused" in caplog.text
+        assert "2 users could not be told by mail: Connection refused" in caplog.text
 
     def test_one_address_that_is_refused_does_not_keep_the_others(
         self, mara, otto, account, lose, monkeypatch, caplog, mailoutbox
