@@ -28,8 +28,9 @@ def keys(request):
             form.add_error("name", str(exc))
         else:
             return render(request, "accounts/api_key_made.html", {"key": key, "secret": secret})
-    rows = ApiKey.objects.for_user(request.user).prefetch_related("accounts")
-    working, ending = list(rows.working()), set(rows.ending())
+    mine = ApiKey.objects.for_user(request.user)
+    rows = mine.prefetch_related("accounts")
+    working, ending = list(rows.working()), set(mine.ending())
     ended = rows.exclude(pk__in=[key.pk for key in working])[:SHOWN]
     return render(
         request,

@@ -1,5 +1,5 @@
-"""Tells people of accounts whose token this site had to forget, or is going to; or that ends. And
-of API keys that end.
+"""Tells people of accounts whose token this site had to forget, or is going to; or that ends, as do
+API keys.
 """
 
 import logging
@@ -62,14 +62,23 @@ def tell_owners(
     return _tell([pk], subject, template, more, unheard, role=Role.OWNER)
 
 
-def key_ends(key: ApiKey, unheard: Unheard) -> None:
-    """Tell its user that an API key ends soon, once it is committed."""
-    if not settings.EMAIL_IS_CONFIGURED or not key.user.email:
+def keys_end(keys: list[ApiKey], unheard: Unheard) -> None:
+    """Tell the users of these API keys, each in one mail, that they end soon. Changes nothing."""
+    if not settings.EMAIL_IS_CONFIGURED:
         return
-    context = {"key": key, "url": settings.PUBLIC_BASE_URL + reverse("api_keys")}
-    text = render_to_string("accounts/key_email.txt", context)
-    message = EmailMessage(f"The API key “{key.name}” ends soon", text, to=[key.user.email])
-    transaction.on_commit(lambda: _send([_Mail(key.user, {str(key.pk)}, message)], unheard))
+    theirs = sorted((key for key in keys if key.user.email), key=attrgetter("user_id"))
+    mails = []
+    for _, group in groupby(theirs, key=attrgetter("user_id")):
+        ending = list(group)
+        user = ending[0].user
+        url = settings.PUBLIC_BASE_URL + reverse("api_keys")
+        # A program may have given it a name of several lines, which would pass for ours.
+        named = [(key, " ".join(key.name.split())) for key in ending]
+        context = {"user": user, "keys": named, "url": url}
+        text = render_to_string("accounts/keys_end_email.txt", context)
+        message = EmailMessage("API keys of yours end soon", text, to=[user.email])
+        mails.append(_Mail(user, {str(key.pk) for key in ending}, message))
+    transaction.on_commit(lambda: _send(mails, unheard))
 
 
 def _tell(
@@ -118,6 +127,8 @@ class _Mail(NamedTuple):
 
 def _send(mails: list[_Mail], unheard: Unheard | None) -> None:
     """What was done stands, whether people hear of it by mail or not: failures are logged."""
+    if not mails:
+        return
     done = 0
     try:
         with get_connection(timeout=PATIENCE) as server:

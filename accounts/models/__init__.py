@@ -11,14 +11,13 @@ from .accounts import (
     User,
     new_account_id,
 )
-from .api_keys import ENDS_SOON, ApiKey, ApiKeyQuerySet, Scope
+from .api_keys import ApiKey, ApiKeyQuerySet, Scope
 from .deletions import DeletionRequest
 from .digests import digest
 from .idempotent import IdempotentRequest
 from .one_time import ConnectAttempt, Invitation
 
 __all__ = [
-    "ENDS_SOON",
     "EXPIRING",
     "REFRESHABLE_AFTER",
     "Account",

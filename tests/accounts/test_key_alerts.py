@@ -5,7 +5,9 @@ from smtplib import SMTPServerDisconnected
 
 import pytest
 from django.core.mail.backends.locmem import EmailBackend
+from django.db.models import F
 from django.utils import timezone
+from django.utils.formats import date_format
 
 from accounts import api_keys, key_alerts
 from accounts.models import ApiKey, User
@@ -13,7 +15,7 @@ from messaging import tasks
 
 pytestmark = pytest.mark.django_db
 
-DAY = timedelta(days=1)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +30,7 @@ def key(user):
     key, _ = api_keys.make(user, "Bottega CRM")
     now = timezone.now()
     ApiKey.objects.filter(pk=key.pk).update(
-        created_at=now - 25 * DAY, expires_at=now + 5 * DAY, last_used_at=now - DAY / 24
+        created_at=now - 25 * DAY, expires_at=now + 5 * DAY, last_used_at=now - HOUR
     )
     return key
 
@@ -46,17 +48,40 @@ def look(django_capture_on_commit_callbacks, mailoutbox):
     return look
 
 
-def test_its_user_hears_once_and_what_to_do(key, look, caplog):
+def test_its_user_hears_what_to_do(key, look, caplog):
     [mail] = look()
     assert mail.to == ["mara@shop.example"]
-    assert mail.subject == "The API key “Bottega CRM” ends soon"
+    assert mail.subject == "API keys of yours end soon"
     key.refresh_from_db()
-    assert f"({key.beginning}…) works until {key.expires_at:%-d %B %Y, %H:%M} UTC" in mail.body
+    end = date_format(key.expires_at, "j F Y, H:i T")
+    assert f"\n  Bottega CRM ({key.beginning}…): ends on {end}\n" in mail.body
     assert "\n  http://127.0.0.1:8000/accounts/keys\n" in mail.body
-    assert "&" not in mail.body
-    line = f"API key {key.pk} of user {key.user_id} is in use and ends on {key.expires_at:%Y-%m-%d}"
-    assert line in caplog.text
-    assert look() == []
+    end = f"{key.expires_at:%Y-%m-%d %H:%M} UTC"
+    assert f"API key {key.pk} of user {key.user_id} is in use and ends on {end}" in caplog.text
+
+
+def test_they_hear_a_week_and_a_day_before_and_not_between(key, look):
+    heard = []
+    ApiKey.objects.update(expires_at=timezone.now() + 9 * DAY)
+    for left in range(9 * 24, -2, -1):
+        ApiKey.objects.update(last_used_at=timezone.now())
+        if look():
+            heard.append(left)
+        ApiKey.objects.update(
+            expires_at=F("expires_at") - HOUR, end_told_at=F("end_told_at") - HOUR
+        )
+    assert heard == [7 * 24, 24]
+
+
+def test_all_keys_of_a_user_are_in_one_mail(key, user, look):
+    other, _ = api_keys.make(user, "Website\nBcc: otto@shop.example")
+    names = ("created_at", "expires_at", "last_used_at")
+    key.refresh_from_db()
+    ApiKey.objects.filter(pk=other.pk).update(**{name: getattr(key, name) for name in names})
+    [mail] = look()
+    assert mail.recipients() == ["mara@shop.example"]
+    assert "\n  Website Bcc: otto@shop.example (" in mail.body
+    assert "\n  Bottega CRM (" in mail.body
 
 
 @pytest.mark.parametrize(
@@ -105,16 +130,16 @@ def test_without_mail_the_log_has_it_once(key, look, settings, caplog, missing):
     assert caplog.text.count("is in use and ends on") == 1
 
 
-def test_of_two_workers_one_tells(key, look, monkeypatch):
-    seen_by_the_other = list(key_alerts.due().select_related("user"))
-    assert len(look()) == 1
-    due = ApiKey.objects.filter(pk__in=[one.pk for one in seen_by_the_other])
-    monkeypatch.setattr(key_alerts, "due", lambda: due)
-    assert look() == []
-
-
 def test_the_page_has_it(key, client, user):
     client.force_login(user)
     assert "Ends soon" in client.get("/accounts/keys").text
     ApiKey.objects.update(expires_at=timezone.now() + 8 * DAY)
     assert "Ends soon" not in client.get("/accounts/keys").text
+
+
+def test_of_two_workers_that_saw_it_one_tells(key, look, monkeypatch):
+    seen_by_the_other = key_alerts.due()
+    assert len(seen_by_the_other) == 1
+    assert len(look()) == 1
+    monkeypatch.setattr(key_alerts, "due", lambda: seen_by_the_other)
+    assert look() == []
