@@ -51,7 +51,7 @@ class Sender:
         self._stopped = False
         self._lanes: dict[str, deque[Delivery]] = {}
         self._due: list[tuple[float, int, str]] = []
-        self._serial = self._promised = self._counted = 0
+        self._serial = self._promised = self._counted = self._posting = 0
         self.delivered = self.failed = self.lost = 0
 
     def start(self) -> None:
@@ -89,8 +89,13 @@ class Sender:
             return sum(len(lane) for lane in self._lanes.values())
 
     def wait_until_idle(self, timeout: float) -> bool:
+        """Whether it comes to that: nothing waits or is under way, not even what was forgotten."""
+
+        def is_idle() -> bool:
+            return not (self._lanes or self._promised or self._posting)
+
         with self._lock:
-            return self._idle.wait_for(lambda: not self._lanes and not self._promised, timeout)
+            return self._idle.wait_for(is_idle, timeout)
 
     def promise(self) -> Callable[[], None]:
         """Count as not idle until the returned function is called: an echo is still to come."""
@@ -152,6 +157,7 @@ class Sender:
             while not self._stopped:
                 wait = self._due[0][0] - time.monotonic() if self._due else None
                 if wait is not None and wait <= 0:
+                    self._posting += 1
                     return self._take(heapq.heappop(self._due)[2])
                 self._wake.wait(wait)
         return []
@@ -185,6 +191,8 @@ class Sender:
                 # Without the lock: it takes the world's, and those who hold that one send.
                 delivery.on_settled(accepted)
         with self._lock:
+            self._posting -= 1
+            self._idle.notify_all()
             final = [delivery for delivery in final if not delivery.dropped]
             for delivery in final:
                 self._lanes[delivery.lane].remove(delivery)
@@ -202,7 +210,6 @@ class Sender:
             self._schedule(lane, _pause(settings, attempts) if attempts else _hold(settings))
         else:
             del self._lanes[lane]
-            self._idle.notify_all()
 
     def _drop_all(self) -> list[Delivery]:
         dropped = [delivery for lane in self._lanes.values() for delivery in lane]

@@ -89,8 +89,9 @@ def running():
 @pytest.fixture
 def sandbox(running):
     sandbox, site = running
-    site.forget()
     sandbox.reset()
+    assert sandbox.webhooks.wait_until_idle(10)  # What a test before began may still arrive.
+    site.forget()
     sandbox.webhook_url = site.url
     sandbox.world.settings.retries = [0.02, 0.05]
     return sandbox

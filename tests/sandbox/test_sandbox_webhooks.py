@@ -99,6 +99,19 @@ def test_giving_up_ends_the_wait(connect, say, site, control):
     assert control("state", method="GET")["deliveries"]["failed"] == 1
 
 
+def test_what_is_under_way_at_a_reset_is_waited_for(connect, say, site, control, eventually):
+    connect()
+    release = threading.Event()
+    site.on_receive = lambda body: release.wait(3)
+    say()
+    eventually(lambda: site.received)
+    control("reset")
+    assert not control("flush", timeout=0.05)["ok"]
+    release.set()
+    assert control("flush")["ok"]
+    assert control("state", method="GET")["deliveries"]["delivered"] == 0
+
+
 def test_slow_conversation_does_not_hold_up_another(connect, say, control, site, eventually):
     connect()
     release = threading.Event()
