@@ -67,11 +67,11 @@ def keys_end(keys: list[ApiKey], unheard: Unheard) -> None:
     if not settings.EMAIL_IS_CONFIGURED:
         return
     theirs = sorted((key for key in keys if key.user.email), key=attrgetter("user_id"))
+    url = settings.PUBLIC_BASE_URL + reverse("api_keys")
     mails = []
     for _, group in groupby(theirs, key=attrgetter("user_id")):
         ending = list(group)
         user = ending[0].user
-        url = settings.PUBLIC_BASE_URL + reverse("api_keys")
         # A program may have given it a name of several lines, which would pass for ours.
         named = [(key, " ".join(key.name.split())) for key in ending]
         context = {"user": user, "keys": named, "url": url}

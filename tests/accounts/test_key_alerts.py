@@ -1,4 +1,4 @@
-"""Who uses an API key hears before it ends, once, and in time to make another."""
+"""Who uses an API key hears before it ends, twice, and in time to make another."""
 
 from datetime import timedelta
 from smtplib import SMTPServerDisconnected
